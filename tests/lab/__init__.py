@@ -1,0 +1,1 @@
+"""The lab: simulated Raspberry Pis for Molecule, the tests and the demo. No role knows of it."""

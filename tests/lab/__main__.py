@@ -1,0 +1,81 @@
+"""The lab's commands: `python -m tests.lab --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from . import collection, demo, device
+from .console import LabError, say
+from .engine import lease
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("demo", help="bring up the demo")
+    commands.add_parser("demo-down", help="remove the demo")
+    up = commands.add_parser("up", help="install the collection and start a group of devices")
+    up.add_argument("group")
+    up.add_argument("name", nargs="+")
+    up.add_argument("--vars", default="{}", help="variables of the group `devices`, as YAML")
+    down = commands.add_parser("down", help="remove a group of devices")
+    down.add_argument("group")
+    for verb, help_text in (
+        ("snapshot", "write down a device's files"),
+        ("compare", "tell how a device's files differ from what was written down"),
+    ):
+        parser_of_verb = commands.add_parser(verb, help=help_text)
+        parser_of_verb.add_argument("group")
+        parser_of_verb.add_argument("name")
+    return parser
+
+
+def _snapshot_file(group: str, name: str) -> Path:
+    return device.folder(group) / f"files.{name}.json"
+
+
+def _compare(group: str, name: str) -> None:
+    before = json.loads(_snapshot_file(group, name).read_text())
+    after = device.snapshot(group, name)
+    differing = sorted(
+        path for path in before.keys() | after.keys() if before.get(path) != after.get(path)
+    )
+    if differing:
+        lines = [f"{path}: {before.get(path)} is now {after.get(path)}" for path in differing[:20]]
+        raise LabError(f"{len(differing)} files differ on {name}:\n" + "\n".join(lines))
+    say(f"{name}: {len(after)} files are as they were")
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "demo":
+            demo.up()
+        elif options.command == "demo-down":
+            demo.down()
+        else:
+            with lease():
+                if options.command == "up":
+                    collection.install()
+                    device.up(options.group, options.name, yaml.safe_load(options.vars))
+                elif options.command == "down":
+                    device.down(options.group)
+                elif options.command == "snapshot":
+                    files = device.snapshot(options.group, options.name)
+                    _snapshot_file(options.group, options.name).write_text(json.dumps(files))
+                elif options.command == "compare":
+                    _compare(options.group, options.name)
+    except LabError as error:
+        say(f"\nERROR: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

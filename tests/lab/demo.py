@@ -1,0 +1,76 @@
+"""`make demo`: a simulated Raspberry Pi, bootstrapped by the collection, streaming."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+
+from . import collection, device, image
+from .console import BIN, CACHE, ROOT, LabError, environment, heading, say
+from .engine import docker_command, lease
+
+GROUP = "demo"
+NAME = "camera-1"
+
+
+def bootstrap(group: str) -> float:
+    """Run the installed collection's bootstrap against a group's devices.
+
+    Returns:
+        How long it took, in seconds.
+
+    Raises:
+        LabError: the playbook failed; its own output says why.
+    """
+    inventory = device.folder(group) / "inventory.yml"
+    began = time.monotonic()
+    command = [
+        *[str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap"],
+        *["--inventory", str(inventory)],
+    ]
+    if subprocess.run(command, env=environment(), cwd=CACHE, check=False).returncode:
+        raise LabError("bootstrap failed: the first `fatal:` above says why")
+    return time.monotonic() - began
+
+
+def up() -> None:
+    """Bring the demo up; a second run finds everything in place and changes nothing.
+
+    Raises:
+        LabError: a step failed; says what to do.
+    """
+    with lease():
+        heading("Collection: build the archive and install it")
+        collection.install()
+        heading("Simulated Raspberry Pi")
+        inventory = device.up(GROUP, [NAME], {"camera_app_access": "open"})
+        heading("ansible-playbook rpi_camera.fleet.bootstrap, over SSH, sudo with a password")
+        seconds = bootstrap(GROUP)
+        port = device.port(GROUP, NAME, device.SERVER_PORT)
+    heading(f"The camera streams (bootstrap took {seconds:.0f} s)")
+    say("There is no sign-in yet: the demo sets `camera_app_access: open`, so whoever reaches the")
+    say("port sees the picture. Here that is this machine alone. `make demo-down` removes it all.")
+    say(f"stream:    http://127.0.0.1:{port}/")
+    say(f"inventory: {inventory.relative_to(ROOT)}")
+
+
+def down() -> None:
+    """Remove what the demo made: device, network, image, keys, and the engine if it is the lab's.
+
+    Raises:
+        LabError: something could not be removed.
+    """
+    heading("Remove the demo")
+    try:
+        docker_command()
+    except LabError:
+        # No engine, so no device: do not start one to find that out.
+        shutil.rmtree(device.folder(GROUP), ignore_errors=True)
+        say("   No Docker engine answers: there is nothing but files to remove")
+        return
+    with lease():
+        device.down(GROUP)
+        image.remove()
+    say("   Removed the simulated device, its network, image and keys")
+    say("   Left: installed Debian packages, and the tools in .cache (`make clean` removes those)")

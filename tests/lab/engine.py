@@ -1,0 +1,173 @@
+"""The Docker engine under the lab: the one that answers, or one that the lab starts and ends.
+
+An engine is the machine's, not a checkout's: several checkouts may use it at once. Whoever uses it
+holds a lease (a shared lock). The lab's own engine ends when the last lease has ended and no device
+of any checkout is left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .console import LabError, output, say, step, sudo
+
+LABEL = "rpi_camera.lab"
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+
+def _state_folder() -> Path:
+    """Return the folder of lock and record: the machine's for root, else the user's own."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    base = Path("/run") if os.geteuid() == 0 else Path(runtime)
+    folder = base / "rpi-camera-lab"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _docker_command() -> list[str] | None:
+    """Return how to reach an engine that answers, by sudo if need be, or None."""
+    if shutil.which("docker") is None:
+        return None
+    for prefix in ([], sudo()):
+        ask = [*prefix, "docker", "version", "--format", "{{.Server.Version}}"]
+        if subprocess.run(ask, capture_output=True, timeout=60, check=False).returncode == 0:
+            return [*prefix, "docker"]
+        if not sudo():
+            break
+    return None
+
+
+def docker(*arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+    """Run the Docker client and return its standard output.
+
+    Raises:
+        LabError: no engine answers, or the command failed.
+    """
+    return output([*docker_command(), *arguments], stdin=stdin, timeout=timeout)
+
+
+def docker_command() -> list[str]:
+    """Return the Docker client's command, with sudo if the engine wants it.
+
+    Raises:
+        LabError: no engine answers.
+    """
+    command = _docker_command()
+    if command is None:
+        raise LabError("no Docker engine answers; `make demo` starts one when it is missing")
+    return command
+
+
+def _install() -> None:
+    step(
+        "Install Docker from the distribution",
+        [*sudo(), "sh", "-c", "apt-get update -q && apt-get install -qy docker.io"],
+        "Install a Docker engine by hand, then run the same command again.",
+        {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+    )
+
+
+def _wait_for_answer(seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if _docker_command():
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def _start_time(pid: int) -> str | None:
+    """Return when a process started (field 22 of proc(5)'s stat), None if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _start(folder: Path) -> None:
+    # After an install on a machine with systemd, the distribution has started it already.
+    if not shutil.which("dockerd"):
+        _install()
+        if Path("/run/systemd/system").exists() and _wait_for_answer(20):
+            return
+    log = folder / "dockerd.log"
+    say(f"   Start a Docker engine for the lab (none answers); its log is {log}")
+    with log.open("wb") as sink:
+        child = subprocess.Popen(
+            [*sudo(), "dockerd"],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    record = {"pid": child.pid, "start_time": _start_time(child.pid)}
+    (folder / "engine.json").write_text(json.dumps(record))
+    if not _wait_for_answer(START_SECONDS):
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise LabError(f"dockerd gives no answer after {START_SECONDS} s:\n{tail}")
+
+
+def _stop_if_ours_and_unused(folder: Path) -> None:
+    record_file = folder / "engine.json"
+    if not record_file.exists():
+        return
+    record = json.loads(record_file.read_text())
+    pid = int(record["pid"])
+    if _start_time(pid) != record["start_time"]:
+        record_file.unlink()
+        return
+    if _docker_command() and docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").strip():
+        return
+    say("   Stop the Docker engine that the lab started: no simulated device is left")
+    subprocess.run([*sudo(), "kill", f"-{signal.SIGTERM.value}", str(pid)], check=False)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _start_time(pid) == record["start_time"]:
+        # As our child it stays a zombie until it is waited for.
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            pass
+        if time.monotonic() > deadline:
+            raise LabError(f"dockerd (process {pid}) does not end; see {folder / 'dockerd.log'}")
+        time.sleep(0.2)
+    record_file.unlink()
+
+
+@contextmanager
+def lease() -> Iterator[None]:
+    """Have an engine answer for as long as the block runs, starting one when none does.
+
+    Raises:
+        LabError: there is none and it could not be started.
+    """
+    folder = _state_folder()
+    with (folder / "lease").open("w") as lease_lock, (folder / "start").open("w") as start_lock:
+        fcntl.flock(lease_lock, fcntl.LOCK_SH)
+        fcntl.flock(start_lock, fcntl.LOCK_EX)
+        try:
+            if _docker_command() is None:
+                _start(folder)
+        finally:
+            fcntl.flock(start_lock, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(lease_lock, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(lease_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # Somebody else still uses it; the last one stops it.
+            else:
+                _stop_if_ours_and_unused(folder)

@@ -1,0 +1,107 @@
+"""The device image: built from Debian's packages, named by a digest of all that goes into it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from .console import CACHE, ROOT, LabError, step, sudo
+from .engine import LABEL, docker, docker_command
+
+SOURCE = Path(__file__).parent / "device-image"
+RELEASE = "trixie"
+PACKAGES = (
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "openssh-server",
+    "python3",
+    "python3-apt",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+)
+HOST_CA = Path("/usr/local/share/ca-certificates")
+
+
+def checkout_id() -> str:
+    """Return a short name for this checkout, so that two on one machine keep apart."""
+    return hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+
+
+def _host_cas() -> list[Path]:
+    return sorted(HOST_CA.rglob("*.crt")) if HOST_CA.exists() else []
+
+
+def _name() -> str:
+    digest = hashlib.sha256(repr((RELEASE, PACKAGES)).encode())
+    files = sorted(path for path in SOURCE.rglob("*") if path.is_file())
+    for path in [*files, *_host_cas()]:
+        digest.update(f"{path.name} {path.stat().st_mode & 0o777:o}\n".encode())
+        digest.update(path.read_bytes())
+    return f"rpi-camera-lab-{checkout_id()}:{RELEASE}-{digest.hexdigest()[:12]}"
+
+
+def _install_mmdebstrap() -> None:
+    step(
+        "Install mmdebstrap from the distribution",
+        [
+            *[*sudo(), "sh", "-c"],
+            "apt-get update -q && apt-get install -qy mmdebstrap debian-archive-keyring",
+        ],
+        "The lab needs Debian or Ubuntu. Install mmdebstrap by hand, then run the command again.",
+        {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+    )
+
+
+def build() -> str:
+    """Return the device image's name, after building it if this checkout has none of this digest.
+
+    Raises:
+        LabError: a step of the build failed.
+    """
+    name = _name()
+    if docker("images", "--quiet", name).strip():
+        return name
+    if not shutil.which("mmdebstrap"):
+        _install_mmdebstrap()
+    CACHE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="image-") as scratch:
+        root_tar = Path(scratch) / "root.tar"
+        context = Path(scratch) / "context"
+        step(
+            f"Make a Debian {RELEASE} root file system",
+            [
+                *[*sudo(), "mmdebstrap", "--variant=minbase"],
+                *["--include=" + ",".join(PACKAGES), RELEASE, str(root_tar)],
+            ],
+            "Is Debian's package archive in reach from here?",
+        )
+        base = f"rpi-camera-lab-{checkout_id()}:base"
+        step("Import it into Docker", [*docker_command(), "import", str(root_tar), base], "")
+        shutil.copytree(SOURCE, context)
+        (context / "host-ca").mkdir()
+        for path in _host_cas():
+            shutil.copy(path, context / "host-ca")
+        step(
+            "Build the device image",
+            [
+                *[*docker_command(), "build", "--build-arg", f"ROOTFS={base}"],
+                *["--label", LABEL, "--tag", name, str(context)],
+            ],
+            "Are Debian's package archive and PyPI in reach from inside a container?",
+        )
+    return name
+
+
+def remove() -> None:
+    """Remove the images of this checkout, with the layers that only they had."""
+    repository = f"rpi-camera-lab-{checkout_id()}"
+    names = docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
+    if names:
+        docker("rmi", *names, timeout=120)
+    if docker("images", "--quiet", repository).strip():
+        raise LabError(f"an image of {repository} is still in use")
