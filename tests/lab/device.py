@@ -27,7 +27,7 @@ _RUN_OPTIONS = (
     "--security-opt=apparmor=unconfined",
     "--cgroupns=private",
     "--tmpfs=/run",
-    "--tmpfs=/tmp",
+    "--tmpfs=/tmp:exec",
     "--env=container=docker",
     # systemd 257 refuses cgroup v1 without being told twice; unused on cgroup v2.
     "--env=SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
@@ -106,6 +106,7 @@ def _give_access(group: str, name: str) -> dict[str, Any]:
         "ansible_port": ssh_port,
         "ansible_user": USER,
         "ansible_become_password": password,
+        "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_ssh_private_key_file": str(key),
         "ansible_ssh_common_args": (
             f"-o UserKnownHostsFile={known_hosts} -o StrictHostKeyChecking=yes"

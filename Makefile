@@ -1,0 +1,68 @@
+# `make help` lists the targets. Everything that they make is in .cache (and the lab's containers).
+SHELL := /bin/bash
+PYTHON ?= python3
+SCENARIO ?= default
+VENV := .cache/venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Ansible finds the checkout as a collection through this link, unit tests and linters with it.
+LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test quick lint sanity unit server browser molecule bench-bootstrap requirements clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: $(READY)  ## A simulated Raspberry Pi, bootstrapped by the collection, streaming at a printed URL
+	@$(BIN)/python -m tests.lab demo
+
+demo-down:  ## Remove all that the demo made
+	@if [ -e $(READY) ]; then $(BIN)/python -m tests.lab demo-down; else echo "There is no demo here."; fi
+
+test: $(READY)  ## Every check, with a summary at the end
+	@$(BIN)/python -m tests.run lint unit sanity server browser molecule
+
+quick: $(READY)  ## The checks that take no time: lint and unit
+	@$(BIN)/python -m tests.run lint unit
+
+lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint
+	ruff check .
+	ruff format --check .
+	mypy
+	cd files/server && mypy
+	ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/.cache/checkout ansible-lint --profile production --offline --strict
+
+unit: $(READY) $(LINK)  ## Unit tests of modules, roles and lab
+	PYTHONPATH=.cache/checkout python -m pytest tests/unit
+
+sanity: $(READY)  ## ansible-test sanity on a copy of the checkout
+	tests/sanity.sh
+
+server: $(READY)  ## The server's own tests
+	python -m pytest files/server/tests
+
+browser: $(READY)  ## The server's page in a real Chromium
+	python -m tests.lab chromium
+	python -m pytest tests/browser
+
+molecule: $(READY)  ## Molecule on simulated devices (SCENARIO=default)
+	python -m tests.lab chromium
+	molecule test --scenario-name $(SCENARIO)
+
+bench-bootstrap: $(READY)  ## How long the second bootstrap takes against the first
+	@$(BIN)/python -m tests.lab bench-bootstrap
+
+requirements: $(READY)  ## Pin what the server needs anew
+	cd files/server && uv pip compile pyproject.toml --output-file requirements.txt --upgrade
+
+clean:  ## Remove .cache; run `make demo-down` first
+	rm -rf .cache
+
+$(READY): tests/requirements.txt tests/setup.sh files/server/pyproject.toml
+	@tests/setup.sh $(PYTHON) $(VENV)
+	@touch $@
+
+$(LINK):
+	@mkdir -p $(@D) && ln -sfn $(CURDIR) $@
