@@ -1,0 +1,263 @@
+# Copyright (c) rpi_camera.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes an MJPEG stream apart: bytes into parts, parts into counted frames. No input or output."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from email.message import Message
+from enum import Enum
+
+# A part or a block of headers beyond these, in bytes, is no frame of a camera; it would only fill
+# the device's memory.
+MAX_PART = 32 * 1024 * 1024
+MAX_HEADERS = 64 * 1024
+
+# What may stand behind the boundary in its line: the end mark, blanks (RFC 2046, 5.1.1).
+REST_OF_LINE = re.compile(rb"(?P<end>--)?[ \t]*\r?\n")
+
+# Some servers write bare line feeds.
+NO_HEADERS = re.compile(rb"\r?\n")
+END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
+
+# The header by which camera_app's server says what a part shows, and its drawn states.
+STATE_HEADER = "x-frame-state"
+PLACEHOLDERS = ("starting", "lost")
+
+# JPEG markers without a length (ISO/IEC 10918-1, table B.1): TEM, RST0 to RST7, SOI.
+BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
+# Start of frame, any process: C0 to CF without DHT, JPG and DAC.
+FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+START_OF_SCAN = 0xDA
+END_OF_IMAGE = b"\xff\xd9"
+
+
+class StreamError(ValueError):
+    """The bytes are no MJPEG stream; the text says why, as the end of a sentence."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: its headers by lower-case name, and its body."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """The size in pixels of a whole JPEG."""
+
+    width: int
+    height: int
+
+
+def boundary_of(content_type: str) -> str:
+    """Return the boundary that a Content-Type names, without leading dashes.
+
+    Whether the parameter holds the dashes that stand before it in the stream differs from server
+    to server; so they are left out here, and any number of two or more is accepted there. Raise
+    StreamError if the type is not multipart/x-mixed-replace with a boundary.
+    """
+    message = Message()
+    message["Content-Type"] = content_type
+    if message.get_content_type() != "multipart/x-mixed-replace":
+        raise StreamError(
+            f"its Content-Type is {content_type or 'missing'}, not multipart/x-mixed-replace"
+        )
+    boundary = (message.get_boundary() or "").strip().lstrip("-")
+    if not boundary:
+        raise StreamError("its Content-Type names no boundary")
+    return boundary
+
+
+class _Expect(Enum):
+    """What a parser is waiting for."""
+
+    BOUNDARY = 1
+    HEADERS = 2
+    BODY = 3
+    NOTHING = 4
+
+
+class MultipartParser:
+    """Turns bytes, in pieces of any size, into the parts of a multipart stream.
+
+    A part with a Content-Length is given out with its last byte, one without when the next
+    boundary has arrived.
+    """
+
+    def __init__(self, boundary: str) -> None:
+        # It stands at the start of a line; so does the stream, and whatever follows a whole body.
+        self._boundary = re.compile(rb"\n--+" + re.escape(boundary.encode("latin-1")))
+        self._margin = len(boundary) + 16
+        self._buffer = bytearray(b"\n")
+        # Up to here the buffer holds no boundary.
+        self._searched = 0
+        self._headers: dict[str, str] = {}
+        self._expect = _Expect.BOUNDARY
+
+    def feed(self, data: bytes) -> list[Part]:
+        """Return the parts that *data* completes. Raise StreamError on what cannot be parts."""
+        self._buffer += data
+        parts: list[Part] = []
+        while True:
+            if self._expect is _Expect.BOUNDARY:
+                if self._take_until_boundary() is None:
+                    # Nothing in front of a boundary is needed.
+                    del self._buffer[: self._searched]
+                    self._searched = 0
+                    return parts
+            elif self._expect is _Expect.HEADERS:
+                if not self._take_headers():
+                    return parts
+            elif self._expect is _Expect.BODY:
+                body = self._take_body()
+                if body is None:
+                    return parts
+                parts.append(Part(self._headers, body))
+            else:
+                self._buffer.clear()
+                return parts
+
+    def finish(self) -> Part | None:
+        """Return what is left of a part when the stream has ended without a boundary."""
+        if self._expect is not _Expect.BODY or not self._buffer:
+            return None
+        return Part(self._headers, bytes(self._buffer))
+
+    def _take_until_boundary(self) -> bytes | None:
+        """Remove and return all up to the next boundary's line, which goes too."""
+        for found in self._boundary.finditer(self._buffer, self._searched):
+            line = REST_OF_LINE.match(self._buffer, found.end())
+            ended = self._buffer.startswith(b"--", found.end())
+            if line is None and not ended:
+                if len(self._buffer) < found.end() + self._margin:
+                    # The rest of the line is still to come.
+                    self._searched = found.start()
+                    return None
+                continue
+            body = bytes(self._buffer[: found.start()])
+            del self._buffer[: line.end() if line else found.end()]
+            self._searched = 0
+            self._expect = _Expect.NOTHING if ended else _Expect.HEADERS
+            return body.removesuffix(b"\r")
+        self._searched = max(0, len(self._buffer) - self._margin)
+        return None
+
+    def _take_headers(self) -> bool:
+        """Remove the headers of a part from the buffer, if they are complete."""
+        end = NO_HEADERS.match(self._buffer) or END_OF_HEADERS.search(self._buffer)
+        if end is None:
+            if len(self._buffer) > MAX_HEADERS:
+                raise StreamError("a part's headers do not end")
+            return False
+        self._headers = {}
+        for line in self._buffer[: end.start()].decode("latin-1").splitlines():
+            name, colon, value = line.partition(":")
+            if not colon:
+                raise StreamError("a boundary is not followed by headers")
+            self._headers[name.strip().lower()] = value.strip()
+        del self._buffer[: end.end()]
+        self._expect = _Expect.BODY
+        return True
+
+    def _take_body(self) -> bytes | None:
+        """Remove and return the body of a part, if it is complete."""
+        length = self._headers.get("content-length", "")
+        if not (length.isascii() and length.isdigit()):
+            _check_size(len(self._buffer))
+            return self._take_until_boundary()
+        size = int(length)
+        _check_size(size)
+        if len(self._buffer) < size:
+            return None
+        body = bytes(self._buffer[:size])
+        self._buffer[:size] = b"\n"
+        self._expect = _Expect.BOUNDARY
+        return body
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_PART:
+        raise StreamError(f"a part is larger than {MAX_PART} bytes")
+
+
+def whole_jpeg(data: bytes) -> Jpeg | None:
+    """Return the size of a JPEG, or None unless it is whole.
+
+    Whole: from SOI over a frame header and a start of scan to EOI; line ends and zero bytes that
+    a server writes behind it are no harm. The size is the frame header's, as ISO/IEC 10918-1,
+    B.2.2 lays it out.
+    """
+    data = data.rstrip(b"\0\r\n")
+    if not data.startswith(b"\xff\xd8") or not data.endswith(END_OF_IMAGE):
+        return None
+    position, size = 2, None
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            return None
+        marker = data[position + 1]
+        if marker == 0xFF:
+            position += 1
+        elif marker in BARE_MARKERS:
+            position += 2
+        else:
+            length = int.from_bytes(data[position + 2 : position + 4], "big")
+            if marker in FRAME_MARKERS and length >= 8 and position + 9 <= len(data):
+                size = Jpeg(
+                    width=int.from_bytes(data[position + 7 : position + 9], "big"),
+                    height=int.from_bytes(data[position + 5 : position + 7], "big"),
+                )
+            if marker == START_OF_SCAN:
+                return size
+            position += 2 + max(length, 2)
+    return None
+
+
+@dataclass
+class Tally:
+    """What has come out of a stream so far; times are seconds since the look began."""
+
+    frames: int = 0
+    placeholders: int = 0
+    broken: int = 0
+    size: Jpeg | None = None
+    first_at: float | None = None
+    last_at: float | None = None
+    # The state that the newest part has named, if it was a placeholder.
+    state: str | None = None
+    _hashes: set[bytes] = field(default_factory=set)
+
+    def add(self, part: Part, at: float) -> None:
+        """Count a part that was complete at the time *at*."""
+        state = part.headers.get(STATE_HEADER, "").lower()
+        jpeg = whole_jpeg(part.body)
+        if jpeg is None:
+            self.broken += 1
+            return
+        if state in PLACEHOLDERS:
+            self.placeholders += 1
+            self.state = state
+            return
+        self.state = None
+        self.frames += 1
+        self.size = jpeg
+        self.first_at = at if self.first_at is None else self.first_at
+        self.last_at = at
+        self._hashes.add(hashlib.sha256(part.body).digest())
+
+    @property
+    def distinct(self) -> int:
+        """How many of the live frames differ."""
+        return len(self._hashes)
+
+    @property
+    def rate(self) -> float | None:
+        """Live frames per second between the first and the last; None if not measurable."""
+        if self.first_at is None or self.last_at is None or self.last_at <= self.first_at:
+            return None
+        return (self.frames - 1) / (self.last_at - self.first_at)
