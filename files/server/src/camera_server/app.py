@@ -1,0 +1,221 @@
+"""The routes: a page, streams, snapshots, states, and what health checks ask."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable
+from importlib import resources
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from pydantic import BaseModel
+
+from camera_server.feed import CameraFeed, State
+from camera_server.settings import Settings
+from camera_server.stream import NO_STORE, MjpegStream
+
+# How long a snapshot waits for the camera, in seconds.
+SNAPSHOT_SECONDS = 10.0
+
+
+class UnknownCameraError(Exception):
+    """A path names a camera that there is not; the text is its name."""
+
+
+class CameraState(BaseModel):
+    """What ``/state`` tells: sizes in pixels, rates in frames a second, ages in seconds."""
+
+    name: str
+    source: str
+    state: State
+    reason: str | None
+    width: int
+    height: int
+    fps: int
+    measured_fps: float
+    frames: int
+    viewers: int
+    restarts: int
+    frame_age: float | None
+    pid: int | None
+
+
+class Cameras:
+    """All cameras by name, in the order of the settings."""
+
+    def __init__(self, feeds: Iterable[CameraFeed]) -> None:
+        self.feeds = {feed.settings.name: feed for feed in feeds}
+        self.first = next(iter(self.feeds.values()))
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to open cameras for those who want them."""
+        self._tasks = [asyncio.create_task(feed.run()) for feed in self.feeds.values()]
+
+    def end_streams(self) -> None:
+        """Send every viewer home; the cameras are not wanted any more."""
+        for feed in self.feeds.values():
+            feed.broadcaster.close()
+
+    async def stop(self) -> None:
+        """End all streams and kill all camera processes."""
+        self.end_streams()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application for these settings; its cameras run for its lifespan."""
+    cameras = Cameras(CameraFeed(camera, settings.idle_seconds) for camera in settings.camera)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        cameras.start()
+        try:
+            yield
+        finally:
+            await cameras.stop()
+
+    # The interactive documentation would load its scripts from elsewhere.
+    app = FastAPI(
+        title="Camera server", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.state.cameras = cameras
+    app.add_exception_handler(UnknownCameraError, _unknown_camera)
+    app.include_router(_whole_server)
+    app.include_router(_one_camera)
+    app.include_router(_one_camera, prefix="/cameras/{camera}")
+    return app
+
+
+async def _unknown_camera(request: Request, error: Exception) -> Response:
+    cameras: Cameras = request.app.state.cameras
+    answer = {"error": f"there is no camera {str(error)!r}", "cameras": list(cameras.feeds)}
+    return JSONResponse(answer, 404, headers=_HEADERS)
+
+
+def _cameras(request: Request) -> Cameras:
+    cameras: Cameras = request.app.state.cameras
+    return cameras
+
+
+AllCameras = Annotated[Cameras, Depends(_cameras)]
+
+
+def _chosen(request: Request, cameras: AllCameras) -> CameraFeed:
+    """Return the camera that the path names, or the first. Raises UnknownCameraError."""
+    name = request.path_params.get("camera")
+    if name is None:
+        return cameras.first
+    if name not in cameras.feeds:
+        raise UnknownCameraError(name)
+    return cameras.feeds[name]
+
+
+Camera = Annotated[CameraFeed, Depends(_chosen)]
+
+_whole_server = APIRouter()
+_one_camera = APIRouter()
+
+_PAGE = resources.files("camera_server").joinpath("page.html").read_text(encoding="utf-8")
+_HEADERS = {name.decode(): value.decode() for name, value in NO_STORE}
+
+
+@_whole_server.get("/")
+async def page() -> Response:
+    """Answer with the page for people."""
+    policy = "default-src 'none'; img-src 'self'; connect-src 'self'"
+    policy += "; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    return HTMLResponse(
+        _PAGE, headers={"cache-control": "no-cache", "content-security-policy": policy}
+    )
+
+
+@_whole_server.get("/healthz")
+async def healthz() -> Response:
+    """Answer that the process answers."""
+    return PlainTextResponse("ok\n")
+
+
+@_whole_server.get("/readyz")
+async def readyz(cameras: AllCameras) -> Response:
+    """Answer 503 with the reasons while a camera that is wanted gives no picture.
+
+    Never opens a camera: one that nobody watches is as it should be.
+    """
+    lost = [feed for feed in cameras.feeds.values() if feed.state is State.LOST]
+    if not lost:
+        return PlainTextResponse("ready\n", headers=_HEADERS)
+    reasons = "".join(f"{feed.settings.name}: {feed.reason}\n" for feed in lost)
+    return PlainTextResponse(reasons, 503, headers=_HEADERS)
+
+
+@_one_camera.get("/video")
+async def video(camera: Camera) -> Response:
+    """Answer with the camera's pictures as multipart/x-mixed-replace, without an end."""
+    return MjpegStream(camera)
+
+
+@_one_camera.get("/snapshot")
+async def snapshot(
+    camera: Camera, max_age: Annotated[float | None, Query(ge=0)] = None
+) -> Response:
+    """Answer with one picture of the camera, opening it if need be.
+
+    ``max_age``: how many seconds before the request it may have been captured; left out,
+    the newest will do. 503 with the reason when none comes in time.
+    """
+    since_ns = 0 if max_age is None else time.monotonic_ns() - int(max_age * 1e9)
+    with camera.wanted():
+        try:
+            async with asyncio.timeout(SNAPSHOT_SECONDS):
+                frame = await camera.broadcaster.next_live(since_ns)
+        except TimeoutError:
+            frame = None
+        if frame is None:
+            stopping = camera.broadcaster.closed.is_set()
+            reason = "the server is stopping" if stopping else camera.reason
+            return JSONResponse(
+                {
+                    "error": f"no picture from camera {camera.settings.name!r}",
+                    "state": camera.state,
+                    "reason": reason or f"no frame within {SNAPSHOT_SECONDS:.0f} s",
+                },
+                503,
+                headers=_HEADERS,
+            )
+    response = Response(frame.jpeg, headers=_HEADERS)
+    # Response has counted the content's length already.
+    for name, value in frame.headers():
+        response.headers[name.decode()] = value.decode()
+    return response
+
+
+@_one_camera.get("/state")
+async def state(camera: Camera) -> Response:
+    """Answer with what the camera is doing; never opens it."""
+    return JSONResponse(_describe(camera).model_dump(mode="json"), headers=_HEADERS)
+
+
+def _describe(feed: CameraFeed) -> CameraState:
+    settings = feed.settings
+    age = feed.frame_age
+    return CameraState(
+        name=settings.name,
+        source=settings.source,
+        state=feed.state,
+        reason=feed.reason,
+        width=settings.width,
+        height=settings.height,
+        fps=settings.fps,
+        measured_fps=round(feed.rate, 1),
+        frames=feed.frames,
+        viewers=feed.broadcaster.viewers,
+        restarts=feed.restarts,
+        frame_age=None if age is None else round(age, 3),
+        pid=feed.pid,
+    )

@@ -1,0 +1,87 @@
+"""The command ``camera-server``."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from camera_server.settings import DEFAULT_CONFIG, SettingsError, load_settings
+
+EXIT_FAILED = 1
+EXIT_BAD_SETTINGS = 2
+
+_EPILOG = """\
+settings (TOML, defaults shown):
+  access = "restricted"     or "open", which lets everyone watch
+  host = "127.0.0.1"        with access = "open": "0.0.0.0"
+  port = 8080
+  idle_seconds = 60         a camera closes so long after its last viewer
+  [[camera]]                one for each camera; the first is the one at /video
+  name = "camera"
+  source = "picamera2"      or "test-pattern", which needs no camera
+  camera_id = "0"           libcamera's id, or index; default: the first camera
+  width = 640
+  height = 480
+  fps = 30
+  quality = 80              of the JPEGs, 1 to 95
+
+environment, on top of the file (the camera's settings mean the first camera):
+  CAMERA_SERVER_HOST, _PORT, _ACCESS, _IDLE_SECONDS,
+  CAMERA_SERVER_CAMERA (its source), _CAMERA_ID, _WIDTH, _HEIGHT, _FPS, _QUALITY
+
+try it without a camera:
+  CAMERA_SERVER_CAMERA=test-pattern camera-server
+  and open http://127.0.0.1:8080/
+
+exit status: 0 stopped or checked, 1 cannot listen, 2 bad settings
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s: %(message)s")
+    # What uvicorn says about its own start and end is said by us, with the address.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    try:
+        settings = load_settings(options.config, os.environ)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"camera-server: {problem}", file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    if options.check:
+        print("ok")
+        return 0
+
+    # Late, so that a check is quick: templates are validated by it.
+    from camera_server.server import ListenError, serve
+
+    try:
+        serve(settings)
+    except ListenError as error:
+        print(f"camera-server: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="camera-server",
+        description="Stream cameras as MJPEG over HTTP.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"settings file (default: {DEFAULT_CONFIG}, if there is one)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="check the settings, print 'ok', and do nothing else"
+    )
+    return parser

@@ -1,0 +1,228 @@
+"""A camera's life as the server sees it: opened on demand, watched, started again.
+
+Nothing here knows a camera library; a camera is a process that writes records.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from camera_server.broadcaster import Broadcaster, FrameState
+from camera_server.camera_process import CameraProcess, default_command, open_process
+from camera_server.framing import FramingError, Kind
+from camera_server.placeholder import draw_placeholder
+from camera_server.settings import CameraSettings
+from camera_server.task import CameraTask
+
+_log = logging.getLogger(__name__)
+
+# The measured rate is that of the frames of this many seconds.
+_RATE_SECONDS = 2.0
+
+
+class State(StrEnum):
+    """idle: closed, nobody watches. lost: no picture although somebody watches."""
+
+    IDLE = "idle"
+    STARTING = "starting"
+    LIVE = "live"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a feed waits, in seconds.
+
+    A frame is missed after ``frame`` or a few of the camera's periods, whichever is
+    longer. Opening a camera takes longer than its next frame, hence ``first_frame``.
+    Retries begin after ``retry``, doubling up to ``retry_most``; a camera that has given
+    frames for ``steady`` begins anew.
+    """
+
+    frame: float = 2.0
+    periods: int = 4
+    first_frame: float = 10.0
+    retry: float = 0.25
+    retry_most: float = 30.0
+    steady: float = 10.0
+
+
+class _LostError(Exception):
+    """The camera gives no more frames; the text is the reason."""
+
+
+class CameraFeed:
+    """Keeps one camera open while somebody wants it, and publishes what it gives."""
+
+    def __init__(
+        self,
+        settings: CameraSettings,
+        idle_seconds: float,
+        *,
+        command: Callable[[CameraTask], Sequence[str]] = default_command,
+        patience: Patience | None = None,
+    ) -> None:
+        self.settings = settings
+        self.broadcaster = Broadcaster()
+        self.state = State.IDLE
+        self.reason: str | None = None
+        self.frames = 0
+        self.restarts = 0
+        self.pid: int | None = None
+        self._idle_seconds = idle_seconds
+        self._command = command
+        self._patience = patience or Patience()
+        self._users = 0
+        self._demand = asyncio.Event()
+        self._lease: asyncio.Timeout | None = None
+        self._arrivals: deque[float] = deque(maxlen=256)
+        self._last_captured_ns: int | None = None
+        self._delay = self._patience.retry
+
+    @property
+    def rate(self) -> float:
+        """Frames a second that came in the last seconds."""
+        now = time.monotonic()
+        times = [arrival for arrival in self._arrivals if now - arrival <= _RATE_SECONDS]
+        if len(times) < 2:
+            return 0.0
+        return (len(times) - 1) / (times[-1] - times[0])
+
+    @property
+    def frame_age(self) -> float | None:
+        """Seconds since the camera's last frame was captured; None before the first."""
+        if self._last_captured_ns is None:
+            return None
+        return (time.monotonic_ns() - self._last_captured_ns) / 1e9
+
+    @contextlib.contextmanager
+    def wanted(self) -> Iterator[None]:
+        """Keep the camera open as long as the context lasts, and the idle time after it."""
+        self._users += 1
+        self._demand.set()
+        self._extend_lease(None)
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._demand.clear()
+                self._extend_lease(asyncio.get_running_loop().time() + self._idle_seconds)
+
+    async def run(self) -> None:
+        """Open the camera whenever it is wanted. Ends only by being cancelled."""
+        while True:
+            await self._demand.wait()
+            try:
+                async with asyncio.timeout(None) as self._lease:
+                    if not self._users:  # came and went before we looked
+                        self._extend_lease(asyncio.get_running_loop().time() + self._idle_seconds)
+                    await self._keep_open()
+            except TimeoutError:
+                _log.info("camera %s: closed, nobody watches", self.settings.name)
+            finally:
+                self._lease = None
+                self.broadcaster.clear()
+                self._arrivals.clear()
+                self._change(State.IDLE, None)
+
+    def _extend_lease(self, until: float | None) -> None:
+        """Set when the camera closes (the loop's time), None for not at all."""
+        lease = self._lease
+        # One that is ending cannot be changed; run() then opens the camera once more.
+        if lease is not None and not lease.expired():
+            lease.reschedule(until)
+
+    async def _keep_open(self) -> None:
+        self._change(State.STARTING, None)
+        await self._show(FrameState.STARTING, "starting", f"opening {self.settings.name}")
+        self._delay = self._patience.retry
+        while True:
+            await self._run_process()
+            await asyncio.sleep(self._delay)
+            self._delay = min(self._delay * 2, self._patience.retry_most)
+            self.restarts += 1
+
+    async def _run_process(self) -> None:
+        """Run one camera process for as long as it gives frames, then say that it no longer does.
+
+        The viewers are told before the process is killed: one that waits for hardware
+        takes its time.
+        """
+        task = CameraTask(
+            name=self.settings.name,
+            source=self.settings.source,
+            width=self.settings.width,
+            height=self.settings.height,
+            fps=self.settings.fps,
+            quality=self.settings.quality,
+            camera_id=self.settings.camera_id,
+            server_pid=os.getpid(),
+        )
+        try:
+            async with open_process(self._command(task), task) as process:
+                self.pid = process.pid
+                try:
+                    await self._read_frames(process)
+                except _LostError as loss:
+                    await self._lose(str(loss))
+        except OSError as error:
+            await self._lose(f"camera process cannot be started: {error.strerror or error}")
+        finally:
+            self.pid = None
+
+    async def _lose(self, reason: str) -> None:
+        _log.warning("camera %s: %s", self.settings.name, reason)
+        self._change(State.LOST, reason)
+        await self._show(FrameState.LOST, "no camera", reason)
+
+    async def _read_frames(self, process: CameraProcess) -> None:
+        """Publish the process's frames. Raises _LostError."""
+        patience = self._patience
+        usual = max(patience.frame, patience.periods / self.settings.fps)
+        allowed = patience.first_frame
+        began = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(allowed):
+                    record = await process.read()
+            except TimeoutError:
+                raise _LostError(f"no frame for {allowed:.1f} s") from None
+            except FramingError as error:
+                raise _LostError(
+                    f"camera process sent something that is no frame: {error}"
+                ) from None
+            if record is None:
+                raise _LostError(await process.how_it_ended())
+            if record.kind is Kind.ERROR:
+                raise _LostError(
+                    str(record.metadata.get("error", "camera failed without a reason"))
+                )
+            allowed = usual
+            now = time.monotonic()
+            if now - began > patience.steady:
+                self._delay = patience.retry
+            self.frames += 1
+            self._arrivals.append(now)
+            self._last_captured_ns = record.captured_ns
+            self._change(State.LIVE, None)
+            self.broadcaster.publish(record.jpeg, FrameState.LIVE, record.captured_ns)
+
+    async def _show(self, state: FrameState, title: str, text: str) -> None:
+        """Publish a drawn frame; drawn in a thread, since other cameras' frames go on."""
+        width, height = self.settings.width, self.settings.height
+        jpeg = await asyncio.to_thread(draw_placeholder, width, height, title, text)
+        self.broadcaster.publish(jpeg, state, time.monotonic_ns())
+
+    def _change(self, state: State, reason: str | None) -> None:
+        if state is not self.state:
+            if state is State.LIVE:
+                _log.info("camera %s: live", self.settings.name)
+            self.state = state
+        self.reason = reason

@@ -1,0 +1,30 @@
+"""What a camera process is told to do. Light on imports: both sides use it."""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CameraTask:
+    """A camera process's work: ``width`` and ``height`` in pixels, JPEG ``quality`` 1 to 95.
+
+    ``server_pid`` is the process that it belongs to and must not outlive.
+    """
+
+    name: str
+    source: str
+    width: int
+    height: int
+    fps: int
+    quality: int
+    camera_id: str | None
+    server_pid: int
+
+    def to_json(self) -> bytes:
+        """Return the task as one line, as it is written to the process's standard input."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, line: bytes) -> "CameraTask":
+        """Read what to_json() wrote. Raises ValueError or TypeError for anything else."""
+        return cls(**json.loads(line))
