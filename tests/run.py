@@ -1,6 +1,6 @@
 """Runs checks one after the other: a heading and a result each, and one summary at the end.
 
-    python -m tests.run lint unit …     (the names are targets of the Makefile)
+python -m tests.run lint unit …     (the names are targets of the Makefile)
 """
 
 from __future__ import annotations

@@ -10,15 +10,21 @@ from pathlib import Path
 import yaml
 
 from . import collection, demo, device
-from .console import LabError, say
+from .console import LabError, install_chromium, say
 from .engine import lease
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="bring up the demo")
-    commands.add_parser("demo-down", help="remove the demo")
+    for verb, help_text in (
+        ("demo", "bring up the demo"),
+        ("demo-down", "remove the demo"),
+        ("bench-bootstrap", "print how long the second bootstrap takes against the first"),
+    ):
+        parser_of_verb = commands.add_parser(verb, help=help_text)
+        parser_of_verb.add_argument("group", nargs="?", default=verb.removesuffix("-down"))
+    commands.add_parser("chromium", help="install a Chromium for the tests if there is none")
     up = commands.add_parser("up", help="install the collection and start a group of devices")
     up.add_argument("group")
     up.add_argument("name", nargs="+")
@@ -56,9 +62,13 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "demo":
-            demo.up()
+            demo.up(options.group)
         elif options.command == "demo-down":
-            demo.down()
+            demo.down(options.group)
+        elif options.command == "bench-bootstrap":
+            demo.bench_bootstrap(options.group)
+        elif options.command == "chromium":
+            install_chromium()
         else:
             with lease():
                 if options.command == "up":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -96,3 +97,39 @@ def step(
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise LabError(f"{title}: failed (the whole log is in {log})\n{tail}\n{hint}")
     say(f"   {title}: done in {time.monotonic() - began:.0f} s")
+
+
+def install_packages(*names: str) -> None:
+    """Install packages of the distribution.
+
+    Raises:
+        LabError: that failed, or the distribution is not Debian or Ubuntu.
+    """
+    by_hand = f"Install {' and '.join(names)} by hand, then run the same command again."
+    if not shutil.which("apt-get"):
+        raise LabError(f"the lab installs packages on Debian and Ubuntu only. {by_hand}")
+    script = 'apt-get update -q && exec apt-get install -qy "$@"'
+    step(
+        f"Install {' '.join(names)} from the distribution",
+        [*sudo(), "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", script, "-", *names],
+        by_hand,
+    )
+
+
+def install_chromium() -> None:
+    """Have a Chromium for the browser tests: the distribution's, or Playwright's where it has none.
+
+    Raises:
+        LabError: neither could be installed.
+    """
+    if shutil.which("chromium"):
+        return
+    if "ID=debian" in Path("/etc/os-release").read_text().splitlines():
+        install_packages("chromium")
+    else:
+        # Ubuntu's package is a snap, which a machine without snapd cannot install.
+        step(
+            "Install Playwright's Chromium",
+            [*sudo(), str(BIN / "playwright"), "install", "--with-deps", "chromium"],
+            "Install Chromium by hand, so that `chromium` starts it.",
+        )

@@ -10,7 +10,6 @@ from . import collection, device, image
 from .console import BIN, CACHE, ROOT, LabError, environment, heading, say
 from .engine import docker_command, lease
 
-GROUP = "demo"
 NAME = "camera-1"
 
 
@@ -34,7 +33,7 @@ def bootstrap(group: str) -> float:
     return time.monotonic() - began
 
 
-def up() -> None:
+def up(group: str) -> None:
     """Bring the demo up; a second run finds everything in place and changes nothing.
 
     Raises:
@@ -44,10 +43,10 @@ def up() -> None:
         heading("Collection: build the archive and install it")
         collection.install()
         heading("Simulated Raspberry Pi")
-        inventory = device.up(GROUP, [NAME], {"camera_app_access": "open"})
+        inventory = device.up(group, [NAME], {"camera_app_access": "open"})
         heading("ansible-playbook rpi_camera.fleet.bootstrap, over SSH, sudo with a password")
-        seconds = bootstrap(GROUP)
-        port = device.port(GROUP, NAME, device.SERVER_PORT)
+        seconds = bootstrap(group)
+        port = device.port(group, NAME, device.SERVER_PORT)
     heading(f"The camera streams (bootstrap took {seconds:.0f} s)")
     say("There is no sign-in yet: the demo sets `camera_app_access: open`, so whoever reaches the")
     say("port sees the picture. Here that is this machine alone. `make demo-down` removes it all.")
@@ -55,7 +54,7 @@ def up() -> None:
     say(f"inventory: {inventory.relative_to(ROOT)}")
 
 
-def down() -> None:
+def down(group: str) -> None:
     """Remove what the demo made: device, network, image, keys, and the engine if it is the lab's.
 
     Raises:
@@ -66,11 +65,29 @@ def down() -> None:
         docker_command()
     except LabError:
         # No engine, so no device: do not start one to find that out.
-        shutil.rmtree(device.folder(GROUP), ignore_errors=True)
+        shutil.rmtree(device.folder(group), ignore_errors=True)
         say("   No Docker engine answers: there is nothing but files to remove")
         return
     with lease():
-        device.down(GROUP)
-        image.remove()
+        device.down(group)
+        image.remove_if_unused()
     say("   Removed the simulated device, its network, image and keys")
     say("   Left: installed Debian packages, and the tools in .cache (`make clean` removes those)")
+
+
+def bench_bootstrap(group: str) -> None:
+    """Bootstrap a bare device twice; print both times and their ratio.
+
+    Raises:
+        LabError: a step failed.
+    """
+    with lease():
+        collection.install()
+        device.down(group)
+        device.up(group, [NAME], {"camera_app_access": "open"})
+        try:
+            first, second = bootstrap(group), bootstrap(group)
+        finally:
+            device.down(group)
+    heading("Bootstrap of one simulated device")
+    say(f"first: {first:.1f} s, second: {second:.1f} s, ratio: {second / first:.2f}")

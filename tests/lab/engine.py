@@ -16,10 +16,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .console import LabError, output, say, step, sudo
+from .console import LabError, install_packages, output, say, sudo
 
 LABEL = "rpi_camera.lab"
 START_SECONDS = 60
@@ -69,15 +69,6 @@ def docker_command() -> list[str]:
     return command
 
 
-def _install() -> None:
-    step(
-        "Install Docker from the distribution",
-        [*sudo(), "sh", "-c", "apt-get update -q && apt-get install -qy docker.io"],
-        "Install a Docker engine by hand, then run the same command again.",
-        {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-    )
-
-
 def _wait_for_answer(seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -99,7 +90,7 @@ def _start_time(pid: int) -> str | None:
 def _start(folder: Path) -> None:
     # After an install on a machine with systemd, the distribution has started it already.
     if not shutil.which("dockerd"):
-        _install()
+        install_packages("docker.io")
         if Path("/run/systemd/system").exists() and _wait_for_answer(20):
             return
     log = folder / "dockerd.log"
@@ -135,10 +126,8 @@ def _stop_if_ours_and_unused(folder: Path) -> None:
     deadline = time.monotonic() + STOP_SECONDS
     while _start_time(pid) == record["start_time"]:
         # As our child it stays a zombie until it is waited for.
-        try:
+        with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
         if time.monotonic() > deadline:
             raise LabError(f"dockerd (process {pid}) does not end; see {folder / 'dockerd.log'}")
         time.sleep(0.2)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from .console import CACHE, ROOT, LabError, step, sudo
+from .console import CACHE, ROOT, install_packages, step, sudo
 from .engine import LABEL, docker, docker_command
 
 SOURCE = Path(__file__).parent / "device-image"
@@ -45,18 +44,6 @@ def _name() -> str:
     return f"rpi-camera-lab-{checkout_id()}:{RELEASE}-{digest.hexdigest()[:12]}"
 
 
-def _install_mmdebstrap() -> None:
-    step(
-        "Install mmdebstrap from the distribution",
-        [
-            *[*sudo(), "sh", "-c"],
-            "apt-get update -q && apt-get install -qy mmdebstrap debian-archive-keyring",
-        ],
-        "The lab needs Debian or Ubuntu. Install mmdebstrap by hand, then run the command again.",
-        {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-    )
-
-
 def build() -> str:
     """Return the device image's name, after building it if this checkout has none of this digest.
 
@@ -67,7 +54,7 @@ def build() -> str:
     if docker("images", "--quiet", name).strip():
         return name
     if not shutil.which("mmdebstrap"):
-        _install_mmdebstrap()
+        install_packages("mmdebstrap", "debian-archive-keyring")
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="image-") as scratch:
         root_tar = Path(scratch) / "root.tar"
@@ -97,11 +84,10 @@ def build() -> str:
     return name
 
 
-def remove() -> None:
-    """Remove the images of this checkout, with the layers that only they had."""
+def remove_if_unused() -> None:
+    """Remove the images of this checkout, unless one of its devices still runs on them."""
     repository = f"rpi-camera-lab-{checkout_id()}"
+    own = docker("ps", "--all", "--filter", f"name=^{repository}-", "--quiet")
     names = docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
-    if names:
+    if names and not own.strip():
         docker("rmi", *names, timeout=120)
-    if docker("images", "--quiet", repository).strip():
-        raise LabError(f"an image of {repository} is still in use")

@@ -1,0 +1,73 @@
+"""A real Chromium for the tests: opens a page and takes pictures of it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, ImageChops
+from playwright.sync_api import Page, ViewportSize, sync_playwright
+
+# Without these, Chromium talks to its maker's hosts at every start.
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+DESKTOP = ViewportSize(width=1280, height=900)
+PHONE = ViewportSize(width=390, height=844)
+
+
+def executable() -> str | None:
+    """Return the distribution's Chromium; None means the one that Playwright installs."""
+    return shutil.which("chromium")
+
+
+@contextmanager
+def open_page(url: str, size: ViewportSize = DESKTOP) -> Iterator[Page]:
+    """Open a page in a new, empty browser profile, with a window of so many pixels."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable(), args=list(_ARGUMENTS))
+        try:
+            page = browser.new_page(viewport=size)
+            # A page with an endless image never ends loading.
+            page.goto(url, wait_until="commit")
+            yield page
+        finally:
+            browser.close()
+
+
+def picture(page: Page) -> Image.Image:
+    """Return what the page's live picture looks like now."""
+    return Image.open(io.BytesIO(page.locator("img").first.screenshot())).convert("RGB")
+
+
+def wait_until_live(page: Page, timeout: float = 15) -> None:
+    """Wait (s) until the picture has been decoded and the page says that it is live."""
+    milliseconds = timeout * 1000
+    page.wait_for_function("document.querySelector('img').naturalWidth > 0", timeout=milliseconds)
+    page.wait_for_function(
+        "/\\blive\\b/i.test(document.querySelector('[aria-live]').textContent)",
+        timeout=milliseconds,
+    )
+
+
+def wait_until_it_moves(page: Page, tries: int = 20) -> tuple[Image.Image, Image.Image]:
+    """Return two pictures of the page that differ.
+
+    Raises:
+        AssertionError: so many pictures, a tenth of a second apart, are all the same.
+    """
+    before = picture(page)
+    for _ in range(tries):
+        page.wait_for_timeout(100)
+        after = picture(page)
+        if ImageChops.difference(before, after).getbbox():
+            return before, after
+    raise AssertionError(f"the picture has not moved in {tries} looks")

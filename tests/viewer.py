@@ -1,0 +1,97 @@
+"""A viewer of an MJPEG stream, as the tests use it: reads parts off one HTTP connection.
+
+It shares no code with the collection's own reader, so that neither hides the other's mistakes.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the stream: when it had arrived whole (monotonic, s), its state, its JPEG."""
+
+    when: float
+    state: str
+    jpeg: bytes
+
+    @property
+    def live(self) -> bool:
+        """Whether the camera gave this frame; if not, the server drew it."""
+        return self.state == "live"
+
+    def decode(self) -> Image.Image:
+        """Return the picture, decoded to its last line; a cut JPEG raises OSError."""
+        image = Image.open(io.BytesIO(self.jpeg))
+        image.load()
+        return image
+
+
+class Viewer:
+    """One connection to a stream's address; iterate over it to get its parts."""
+
+    def __init__(self, url: str, timeout: float = 10) -> None:
+        """Connect; `timeout` (s) bounds every single wait for bytes."""
+        address = urlsplit(url)
+        self._connection = http.client.HTTPConnection(address.netloc, timeout=timeout)
+        self._connection.request("GET", address.path)
+        self._response = self._connection.getresponse()
+        assert self._response.status == 200, self._response.read()
+        self.content_type = self._response.headers["Content-Type"]
+
+    def __iter__(self) -> Iterator[Part]:
+        """Yield parts until the server ends the stream."""
+        while True:
+            headers = self._part_headers()
+            if headers is None:
+                return
+            jpeg = self._response.read(int(headers["content-length"]))
+            yield Part(time.monotonic(), headers.get("x-frame-state", ""), jpeg)
+
+    def _part_headers(self) -> dict[str, str] | None:
+        headers: dict[str, str] = {}
+        while True:
+            line = self._response.readline()
+            if not line:
+                return None
+            text = line.decode("ascii").strip()
+            if text and not text.startswith("--"):
+                name, _, value = text.partition(":")
+                headers[name.strip().lower()] = value.strip()
+            elif not text and headers:
+                return headers
+
+    def first(self, live: bool = True) -> Part:
+        """Return the next part that the camera gave (or, with live=False, that was drawn)."""
+        return next(part for part in self if part.live is live)
+
+    def watch(self, seconds: float) -> list[Part]:
+        """Return the camera's frames for so many seconds, counted from the first of them."""
+        first = self.first()
+        parts = [first]
+        for part in self:
+            if part.when - first.when > seconds:
+                break
+            if part.live:
+                parts.append(part)
+        return parts
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
