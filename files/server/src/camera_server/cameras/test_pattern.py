@@ -1,8 +1,8 @@
 """A moving picture with a clock and the frame's number, for trying things without a camera.
 
-Cheap by redrawing little: one canvas, on which the places that changed are restored
-from the background and painted with glyphs rendered once. What is left is the JPEG
-encoder's time, about half a millisecond for 640x480.
+Cheap by redrawing little: one canvas, on which only what changed is painted, with
+glyphs rendered once. What is left is the JPEG encoder's time, about half a millisecond
+for 640x480; tests/benchmark_test_pattern.py measures it all.
 """
 
 import io
@@ -44,40 +44,43 @@ class Pattern:
         self._quality = quality
         self._background = _draw_background(width, height)
         self._canvas = self._background.copy()
-        self._dirty: list[tuple[int, int, int, int]] = []
         size = max(8, min(height // 8, width // 10))
         self._glyphs = _render_glyphs(size)
         self._left = size // 2
         self._lines = (height // 6, height // 6 + size + size // 4)
-        block = max(8, height // 12)
-        self._block = Image.new("RGB", (block, block), "white")
-        self._track = (max(1, width - block), height - block - height // 12)
+        self._shown: dict[tuple[int, int], str] = {}
+        side = max(8, height // 12)
+        self._block = Image.new("RGB", (side, side), "white")
+        self._block_box = (0, 0, 0, 0)
+        self._track = (max(1, width - side), height - side - height // 12)
 
     def jpeg(self, number: int, clock: str) -> bytes:
         """Return the frame with this number; ``clock`` is the time to show, HH:MM:SS."""
-        for box in self._dirty:
-            self._canvas.paste(self._background.crop(box), box)
-        self._dirty.clear()
         self._write(clock, self._lines[0])
         self._write(f"#{number:07d}", self._lines[1])
-        length, top = self._track
-        there_and_back = (number * 4) % (2 * length)
-        self._paste(self._block, min(there_and_back, 2 * length - there_and_back), top)
+        self._move_block(number * 4)
         buffer = io.BytesIO()
         self._canvas.save(buffer, "JPEG", quality=self._quality)
         return buffer.getvalue()
 
     def _write(self, text: str, top: int) -> None:
+        """Paint the characters that differ from those that stand there."""
         left = self._left
         for character in text:
             glyph = self._glyphs[character]
-            self._paste(glyph, left, top)
+            if self._shown.get((left, top)) != character:
+                self._canvas.paste(glyph, (left, top))
+                self._shown[left, top] = character
             left += glyph.width
 
-    def _paste(self, image: Image.Image, left: int, top: int) -> None:
-        box = (left, top, left + image.width, top + image.height)
-        self._canvas.paste(image, box)
-        self._dirty.append(box)
+    def _move_block(self, distance: int) -> None:
+        """Move the block there and back; where it was, the background comes back."""
+        self._canvas.paste(self._background.crop(self._block_box), self._block_box)
+        length, top = self._track
+        distance %= 2 * length
+        left = min(distance, 2 * length - distance)
+        self._block_box = (left, top, left + self._block.width, top + self._block.height)
+        self._canvas.paste(self._block, self._block_box)
 
 
 def _draw_background(width: int, height: int) -> Image.Image:
