@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from PIL import Image, ImageChops
-from playwright.sync_api import Page, ViewportSize, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 # Without these, Chromium talks to its maker's hosts at every start.
 _ARGUMENTS = (
@@ -49,13 +51,13 @@ def picture(page: Page) -> Image.Image:
 
 
 def wait_until_live(page: Page, timeout: float = 15) -> None:
-    """Wait (s) until the picture has been decoded and the page says that it is live."""
-    milliseconds = timeout * 1000
-    page.wait_for_function("document.querySelector('img').naturalWidth > 0", timeout=milliseconds)
-    page.wait_for_function(
-        "/\\blive\\b/i.test(document.querySelector('[aria-live]').textContent)",
-        timeout=milliseconds,
-    )
+    """Wait (s) until the page says that its picture is live, and one has been decoded."""
+    expect(page.locator("[aria-live]")).to_have_text(re.compile("live"), timeout=timeout * 1000)
+    deadline = time.monotonic() + timeout
+    # wait_for_function would need the page's content security policy to allow eval.
+    while page.locator("img").first.evaluate("image => image.naturalWidth") == 0:
+        assert time.monotonic() < deadline, f"no picture within {timeout:.0f} s"
+        page.wait_for_timeout(50)
 
 
 def wait_until_it_moves(page: Page, tries: int = 20) -> tuple[Image.Image, Image.Image]:
