@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 SCENARIO ?= default
+DEMO ?= demo
 VENV := .cache/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -10,19 +11,19 @@ LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test quick lint sanity unit server browser molecule bench-bootstrap requirements clean
+.PHONY: help demo demo-down demo-test test quick lint sanity unit server browser molecule bench-bootstrap requirements clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(READY)  ## A simulated Raspberry Pi, bootstrapped by the collection, streaming at a printed URL
-	@$(BIN)/python -m tests.lab demo
+	@$(BIN)/python -m tests.lab demo $(DEMO)
 
 demo-down:  ## Remove all that the demo made
-	@if [ -e $(READY) ]; then $(BIN)/python -m tests.lab demo-down; else echo "There is no demo here."; fi
+	@if [ -e $(READY) ]; then $(BIN)/python -m tests.lab demo-down $(DEMO); else echo "There is no demo here."; fi
 
 test: $(READY)  ## Every check, with a summary at the end
-	@$(BIN)/python -m tests.run lint unit sanity server browser molecule
+	@$(BIN)/python -m tests.run lint unit sanity server browser demo-test molecule
 
 quick: $(READY)  ## The checks that take no time: lint and unit
 	@$(BIN)/python -m tests.run lint unit
@@ -46,6 +47,9 @@ server: $(READY)  ## The server's own tests
 browser: $(READY)  ## The server's page in a real Chromium
 	python -m tests.lab chromium
 	python -m pytest tests/browser
+
+demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
+	python -m pytest -v tests/demo
 
 molecule: $(READY)  ## Molecule on simulated devices (SCENARIO=default)
 	python -m tests.lab chromium
