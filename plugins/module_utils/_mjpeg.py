@@ -94,7 +94,7 @@ class MultipartParser:
         # It stands at the start of a line; so does the stream, and whatever follows a whole body.
         self._boundary = re.compile(rb"\n--+" + re.escape(boundary.encode("latin-1")))
         self._margin = len(boundary) + 16
-        self._buffer = bytearray(b"\n")
+        self._buffer = b"\n"
         # Up to here the buffer holds no boundary.
         self._searched = 0
         self._headers: dict[str, str] = {}
@@ -108,8 +108,7 @@ class MultipartParser:
             if self._expect is _Expect.BOUNDARY:
                 if self._take_until_boundary() is None:
                     # Nothing in front of a boundary is needed.
-                    del self._buffer[: self._searched]
-                    self._searched = 0
+                    self._drop(self._searched)
                     return parts
             elif self._expect is _Expect.HEADERS:
                 if not self._take_headers():
@@ -120,14 +119,14 @@ class MultipartParser:
                     return parts
                 parts.append(Part(self._headers, body))
             else:
-                self._buffer.clear()
+                self._buffer = b""
                 return parts
 
     def finish(self) -> Part | None:
         """Return what is left of a part when the stream has ended without a boundary."""
         if self._expect is not _Expect.BODY or not self._buffer:
             return None
-        return Part(self._headers, bytes(self._buffer))
+        return Part(self._headers, self._buffer)
 
     def _take_until_boundary(self) -> bytes | None:
         """Remove and return all up to the next boundary's line, which goes too."""
@@ -140,9 +139,8 @@ class MultipartParser:
                     self._searched = found.start()
                     return None
                 continue
-            body = bytes(self._buffer[: found.start()])
-            del self._buffer[: line.end() if line else found.end()]
-            self._searched = 0
+            body = self._buffer[: found.start()]
+            self._drop(line.end() if line else found.end())
             self._expect = _Expect.NOTHING if ended else _Expect.HEADERS
             return body.removesuffix(b"\r")
         self._searched = max(0, len(self._buffer) - self._margin)
@@ -161,7 +159,7 @@ class MultipartParser:
             if not colon:
                 raise StreamError("a boundary is not followed by headers")
             self._headers[name.strip().lower()] = value.strip()
-        del self._buffer[: end.end()]
+        self._drop(end.end())
         self._expect = _Expect.BODY
         return True
 
@@ -175,10 +173,15 @@ class MultipartParser:
         _check_size(size)
         if len(self._buffer) < size:
             return None
-        body = bytes(self._buffer[:size])
-        self._buffer[:size] = b"\n"
+        body = self._buffer[:size]
+        self._drop(size)
+        self._buffer = b"\n" + self._buffer
         self._expect = _Expect.BOUNDARY
         return body
+
+    def _drop(self, count: int) -> None:
+        self._buffer = self._buffer[count:]
+        self._searched = 0
 
 
 def _check_size(size: int) -> None:

@@ -42,39 +42,49 @@ class ToolRun:
     stderr: str = ""
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill the tool and all that it started; wait for it a moment, never for ever."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), GRACE)
+class _Listener(asyncio.SubprocessProtocol):
+    """Keeps what a tool says; `over` is done when it has exited and its output is closed."""
+
+    def __init__(self) -> None:
+        self.said = {1: bytearray(), 2: bytearray()}
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Keep a piece of stdout (1) or stderr (2)."""
+        self.said[fd] += data
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Take note of the end."""
+        self.over.set_result(None)
 
 
 async def _run(arguments: Sequence[str], timeout: float, environment: Mapping[str, str]) -> ToolRun:
     start = time.monotonic()
     try:
-        process = await asyncio.create_subprocess_exec(
+        transport, listener = await asyncio.get_running_loop().subprocess_exec(
+            _Listener,
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **environment},
             start_new_session=True,
         )
     except OSError:
         return ToolRun(Outcome.ABSENT, time.monotonic() - start)
-    try:
-        stdout, stderr = await asyncio.wait_for(process.communicate(), timeout)
-    except TimeoutError:
-        await _end(process)
+    await asyncio.wait((listener.over,), timeout=timeout)
+    hung = not listener.over.done()
+    if hung:
+        # The tool and all that it has started; they get a moment to go, and no more.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+        await asyncio.wait((listener.over,), timeout=GRACE)
+    status = transport.get_returncode()
+    transport.close()
+    # One turn of the loop, in which the transport closes its pipes.
+    await asyncio.sleep(0)
+    if hung:
         return ToolRun(Outcome.HUNG, time.monotonic() - start)
-    return ToolRun(
-        Outcome.EXITED,
-        time.monotonic() - start,
-        process.returncode or 0,
-        stdout.decode(errors="replace"),
-        stderr.decode(errors="replace"),
-    )
+    stdout, stderr = (listener.said[fd].decode(errors="replace") for fd in (1, 2))
+    return ToolRun(Outcome.EXITED, time.monotonic() - start, status or 0, stdout, stderr)
 
 
 def run_tool(arguments: Sequence[str], timeout: float, environment: Mapping[str, str]) -> ToolRun:

@@ -1,0 +1,124 @@
+# Copyright (c) rpi_camera.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests stand on: JPEGs, the server's side of a connection, fake devices."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+
+def jpeg(seed: int = 0, width: int = 640, height: int = 480) -> bytes:
+    """Return the least that is laid out as a JPEG; *seed* makes it differ from others."""
+    size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return (
+        b"\xff\xd8"
+        b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+        b"\xff\xc0\x00\x0b\x08" + size + b"\x01\x01\x11\x00"
+        b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + seed.to_bytes(4, "big") + b"\xff\xd9"
+    )
+
+
+def part(body: bytes, *headers: str, length: bool = True, boundary: str = "frame") -> bytes:
+    """Return a part as a server sends it: the boundary first, a line's end behind the body."""
+    lines = [f"--{boundary}", "Content-Type: image/jpeg", *headers]
+    if length:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body + b"\r\n"
+
+
+@dataclass
+class Wire:
+    """A server's side of a connection: its request, and a way to send and to wait."""
+
+    connection: socket.socket
+    request: bytes
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, *pieces: bytes) -> None:
+        """Send pieces one by one."""
+        for piece in pieces:
+            self.connection.sendall(piece)
+
+    def hang(self) -> None:
+        """Keep the connection open and silent until the test is over."""
+        self.over.wait(30)
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass between two frames."""
+        self.over.wait(seconds)
+
+
+Serve = Callable[[Callable[[Wire], None]], str]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device's file system, as far as cameras show in it."""
+
+    root: Path
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file and the folders above it."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def link(self, name: str, target: str) -> None:
+        """Make a link to another path of the device, which need not exist."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(self.root / target)
+
+    def subdevice(self, number: int, name: str, place: str, driver: str, node: str = "") -> None:
+        """Add an I2C device with a v4l-subdev entry; *node*: its path in the device tree."""
+        device = f"sys/devices/platform/i2c/{place}"
+        (self.root / device).mkdir(parents=True)
+        self.link(f"{device}/driver", f"sys/bus/i2c/drivers/{driver}")
+        if node:
+            tree = f"sys/firmware/devicetree{node}"
+            (self.root / tree).mkdir(parents=True)
+            self.link(f"{device}/of_node", tree)
+        entry = f"sys/class/video4linux/v4l-subdev{number}"
+        self.write(f"{entry}/name", f"{name}\n")
+        self.link(f"{entry}/device", device)
+
+    def video(self, number: int, name: str, driver: str, device: str = "", index: int = 0) -> None:
+        """Add a video entry, of a device of its own unless *device* names one."""
+        device = device or f"sys/devices/platform/{driver}{number}"
+        (self.root / device).mkdir(parents=True, exist_ok=True)
+        if not (self.root / device / "driver").is_symlink():
+            self.link(f"{device}/driver", f"sys/bus/any/drivers/{driver}")
+        entry = f"sys/class/video4linux/video{number}"
+        self.write(f"{entry}/name", f"{name}\n")
+        self.write(f"{entry}/index", f"{index}\n")
+        self.link(f"{entry}/device", device)
+
+    def usb_camera(self, number: int, name: str, port: str, ids: tuple[str, str]) -> None:
+        """Add a USB camera with a stream, a metadata entry and udev's link."""
+        usb = f"sys/devices/platform/usb/usb1/{port}"
+        self.write(f"{usb}/idVendor", ids[0])
+        self.write(f"{usb}/idProduct", ids[1])
+        for index in (0, 1):
+            self.video(number + index, name, "uvcvideo", f"{usb}/{port}:1.0", index)
+            self.link(
+                f"dev/v4l/by-path/platform-usb-0:{port[2:]}:1.0-video-index{index}",
+                f"dev/video{number + index}",
+            )
+
+
+class Run(Protocol):
+    """Runs a module's `main` with options and returns what it says to Ansible."""
+
+    def __call__(self, main: Callable[[], None], **options: object) -> dict[str, Any]:
+        """Run it."""
