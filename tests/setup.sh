@@ -28,6 +28,10 @@ command -v ssh >/dev/null || missing+=(openssh-client)
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$("$python" --version) is too old: 3.11 or newer is needed (make PYTHON=python3.12 …)."
 
+# Where a virtual environment is active, this one perhaps, it is the Python below it that counts.
+python=$("$python" -c 'import sys
+print(f"{sys.base_prefix}/bin/python3" if sys.prefix != sys.base_prefix else sys.executable)')
+
 echo "== Python environment in $venv (once; a minute or two)"
 rm -rf "$venv"
 "$python" -m venv "$venv"
