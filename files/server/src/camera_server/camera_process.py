@@ -31,14 +31,27 @@ def default_command(task: CameraTask) -> list[str]:
 class CameraProcess:
     """A running camera process; made by open_process()."""
 
-    def __init__(self, process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        stdin: asyncio.StreamWriter,
+        stdout: asyncio.StreamReader,
+    ) -> None:
         self._process = process
+        self._stdin = stdin
         self._stdout = stdout
 
     @property
     def pid(self) -> int:
         """The process's id."""
         return self._process.pid
+
+    async def tell(self, task: CameraTask) -> None:
+        """Give the process its task."""
+        # One that is gone before it reads it is noticed at its output's end.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._stdin.write(task.to_json())
+            await self._stdin.drain()
 
     async def read(self) -> Record | None:
         """Return the next record, None at the end. Raises framing.FramingError."""
@@ -54,7 +67,7 @@ class CameraProcess:
         return f"camera process was killed by signal {-code} ({signal.Signals(-code).name})"
 
     async def kill(self) -> None:
-        """Kill the process and wait for its end, but not for ever."""
+        """Kill the process and wait for its end and that of its output, but not for ever."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -64,6 +77,15 @@ class CameraProcess:
                     "leaving it behind",
                     self.pid,
                 )
+        await self._close_pipes()
+
+    async def _close_pipes(self) -> None:
+        """Read the output to its end, so that nothing of the process is left to clean up."""
+        self._stdin.close()
+        with contextlib.suppress(TimeoutError, BrokenPipeError, ConnectionResetError):
+            async with asyncio.timeout(_EXIT_SECONDS):
+                await self._stdout.read()
+                await self._stdin.wait_closed()
 
     async def _wait(self, seconds: float) -> int | None:
         try:
@@ -89,12 +111,18 @@ async def open_process(command: Sequence[str], task: CameraTask) -> AsyncIterato
     )
     if process.stdin is None or process.stdout is None:
         raise OSError("the camera process has no pipes")
-    camera = CameraProcess(process, process.stdout)
+    camera = CameraProcess(process, process.stdin, process.stdout)
     try:
-        # A process that is gone before it reads its task is noticed at its output's end.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            process.stdin.write(task.to_json())
-            await process.stdin.drain()
+        await camera.tell(task)
         yield camera
     finally:
-        await camera.kill()
+        await _see_through(asyncio.create_task(camera.kill()))
+
+
+async def _see_through(task: asyncio.Task[None]) -> None:
+    """Wait for a task's end even when cancelled, as when a server stops in the middle of it."""
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

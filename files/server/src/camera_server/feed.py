@@ -74,7 +74,7 @@ class CameraFeed:
         self.reason: str | None = None
         self.frames = 0
         self.restarts = 0
-        self.pid: int | None = None
+        self.process: CameraProcess | None = None
         self._idle_seconds = idle_seconds
         self._command = command
         self._patience = patience or Patience()
@@ -84,6 +84,16 @@ class CameraFeed:
         self._arrivals: deque[float] = deque(maxlen=256)
         self._last_captured_ns: int | None = None
         self._delay = self._patience.retry
+
+    @property
+    def pid(self) -> int | None:
+        """The camera process's id; None while there is none."""
+        return None if self.process is None else self.process.pid
+
+    @property
+    def frame_allowance(self) -> float:
+        """How long, in seconds, the next frame may take once frames have come."""
+        return max(self._patience.frame, self._patience.periods / self.settings.fps)
 
     @property
     def rate(self) -> float:
@@ -167,7 +177,7 @@ class CameraFeed:
         )
         try:
             async with open_process(self._command(task), task) as process:
-                self.pid = process.pid
+                self.process = process
                 try:
                     await self._read_frames(process)
                 except _LostError as loss:
@@ -175,7 +185,7 @@ class CameraFeed:
         except OSError as error:
             await self._lose(f"camera process cannot be started: {error.strerror or error}")
         finally:
-            self.pid = None
+            self.process = None
 
     async def _lose(self, reason: str) -> None:
         _log.warning("camera %s: %s", self.settings.name, reason)
@@ -185,8 +195,7 @@ class CameraFeed:
     async def _read_frames(self, process: CameraProcess) -> None:
         """Publish the process's frames. Raises _LostError."""
         patience = self._patience
-        usual = max(patience.frame, patience.periods / self.settings.fps)
-        allowed = patience.first_frame
+        allowed = max(patience.first_frame, self.frame_allowance)
         began = time.monotonic()
         while True:
             try:
@@ -204,7 +213,7 @@ class CameraFeed:
                 raise _LostError(
                     str(record.metadata.get("error", "camera failed without a reason"))
                 )
-            allowed = usual
+            allowed = self.frame_allowance
             now = time.monotonic()
             if now - began > patience.steady:
                 self._delay = patience.retry

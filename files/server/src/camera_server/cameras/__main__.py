@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 
+from camera_server.cameras import CameraError
 from camera_server.cameras.output import RecordWriter, claim_stdout
 from camera_server.task import CameraTask
 
@@ -30,6 +31,8 @@ def main() -> None:
         task = CameraTask.from_json(sys.stdin.buffer.readline())
         _end_with(task.server_pid)
         importlib.import_module(SOURCES[task.source]).run(task, writer)
+    except CameraError as error:
+        writer.error(explain(error))
     except Exception as error:  # whatever it is, the viewers are told
         traceback.print_exc()
         writer.error(explain(error))

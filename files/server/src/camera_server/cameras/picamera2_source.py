@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from camera_server.cameras import CameraError
 from camera_server.cameras.output import RecordWriter
 from camera_server.task import CameraTask
 
@@ -20,10 +21,6 @@ from camera_server.task import CameraTask
 # where picamera2 tells nobody.
 _COMPRESSIBLE = ("YUV420", "XBGR8888", "XRGB8888", "BGR888", "RGB888")
 _NS = 1_000_000_000
-
-
-class CameraError(Exception):
-    """The camera cannot do what was asked; the text says what and why."""
 
 
 def run(task: CameraTask, writer: RecordWriter) -> None:

@@ -1,0 +1,193 @@
+"""A real server in a process of its own, and a viewer who reads what it sends."""
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+PATIENCE = 20.0
+
+
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> float:
+    """Wait for a condition; return how long it took. Fails when it does not come."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it did not happen"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that is not just waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def decode(jpeg: bytes) -> Image.Image:
+    """Decode a JPEG whole; Pillow raises for one that is cut short."""
+    image = Image.open(io.BytesIO(jpeg))
+    image.load()
+    return image
+
+
+@dataclass
+class Part:
+    headers: dict[str, str]
+    jpeg: bytes
+
+    @property
+    def state(self) -> str:
+        return self.headers["x-frame-state"]
+
+    @property
+    def sequence(self) -> int:
+        return int(self.headers["x-frame-sequence"])
+
+
+class Viewer:
+    """Watches a stream as a browser does: a part is there once the next boundary is."""
+
+    def __init__(self, port: int, path: str = "/video") -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self.connection.request("GET", path)
+        self.response = self.connection.getresponse()
+        assert self.response.status == 200, self.response.read()
+        assert self._line() == "--frame"
+
+    def part(self) -> Part:
+        headers = {}
+        while line := self._line():
+            name, _, value = line.partition(": ")
+            headers[name.lower()] = value
+        jpeg = self.response.read(int(headers["content-length"]))
+        assert self._line() == ""
+        assert self._line() == "--frame"
+        return Part(headers, jpeg)
+
+    def until(self, state: str) -> Part:
+        """Read on until a part has this state."""
+        began = time.monotonic()
+        while (part := self.part()).state != state:
+            assert time.monotonic() - began < PATIENCE
+        return part
+
+    def read_to_the_end(self) -> None:
+        """Read until the server has ended the stream in due form, not broken it off."""
+        try:
+            while True:
+                self.part()
+        except EOFError:
+            assert self.response.isclosed()
+
+    def leave(self) -> None:
+        self.response.close()
+        self.connection.close()
+
+    def _line(self) -> str:
+        line = self.response.readline()
+        if not line:
+            raise EOFError
+        assert line.endswith(b"\r\n"), line
+        return line[:-2].decode()
+
+
+class RunningServer:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.port = 0
+        self.log: list[str] = []
+        self._viewers: list[Viewer] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def watch(self, path: str = "/video") -> Viewer:
+        self._viewers.append(Viewer(self.port, path))
+        return self._viewers[-1]
+
+    def get(self, path: str) -> tuple[int, bytes, http.client.HTTPMessage]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read(), response.headers
+
+    def state(self, path: str = "/state") -> dict[str, Any]:
+        status, body, _ = self.get(path)
+        assert status == 200
+        state: dict[str, Any] = json.loads(body)
+        return state
+
+    def camera_pid(self) -> int:
+        pid = self.state()["pid"]
+        assert isinstance(pid, int)
+        return pid
+
+    def stop(self) -> float:
+        """Ask the server to end; return the seconds it took."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE)
+        took = time.monotonic() - began
+        self._reader.join(PATIENCE)
+        return took
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        for viewer in self._viewers:
+            viewer.leave()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line.rstrip("\n"))
+            if match := re.search(r"listening on http://.*:(\d+)$", self.log[-1]):
+                self.port = int(match[1])
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """The environment for a server: nothing set for it but these."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("CAMERA_SERVER_")}
+    return clean | settings
+
+
+@contextlib.contextmanager
+def running_server(*arguments: str, **settings: str) -> Iterator[RunningServer]:
+    """Run a server with the test pattern on a port that it chooses itself."""
+    usual = {"CAMERA_SERVER_PORT": "0", "CAMERA_SERVER_CAMERA": "test-pattern"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "camera_server", *arguments],
+        env=environment(**usual | settings),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    server = RunningServer(process)
+    try:
+        eventually(lambda: server.port != 0 or process.poll() is not None)
+        assert server.port, server.log
+        yield server
+    finally:
+        server.kill()
+
+
+def listening_socket() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))

@@ -1,0 +1,239 @@
+import asyncio
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from camera_server import camera_process
+from camera_server.broadcaster import Frame, FrameState
+from camera_server.feed import CameraFeed, Patience, State
+from camera_server.settings import CameraSettings
+from camera_server.task import CameraTask
+from server_helpers import decode, is_running
+
+QUICK = Patience(frame=0.3, first_frame=5, retry=0.05, retry_most=2)
+FAKE = str(Path(__file__).with_name("fake_camera.py"))
+
+
+@pytest.fixture
+def starts(tmp_path: Path) -> Path:
+    return tmp_path / "starts"
+
+
+def play(
+    way: str,
+    starts: Path,
+    scene: Callable[[CameraFeed], Awaitable[None]],
+    patience: Patience = QUICK,
+    idle_seconds: float = 60,
+    command: list[str] | None = None,
+) -> None:
+    """Run a feed with a fake camera, and the scene beside it."""
+
+    def fake_command(task: CameraTask) -> list[str]:
+        del task
+        return command or [sys.executable, FAKE, way, str(starts)]
+
+    async def run() -> None:
+        feed = CameraFeed(CameraSettings(), idle_seconds, command=fake_command, patience=patience)
+        async with running(feed), asyncio.timeout(20):
+            await scene(feed)
+        if feed.pid is not None:
+            assert not is_running(feed.pid)
+
+    asyncio.run(run())
+
+
+@contextlib.asynccontextmanager
+async def running(feed: CameraFeed) -> AsyncIterator[None]:
+    task = asyncio.create_task(feed.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def shown(feed: CameraFeed, *states: FrameState) -> list[Frame]:
+    """Watch until frames of these states have come in this order; return the first of each."""
+    found = []
+    turn = 0
+    for state in states:
+        while feed.broadcaster.newest is None or feed.broadcaster.newest.state is not state:
+            upcoming = await feed.broadcaster.next_part(turn)
+            assert upcoming is not None
+            turn = upcoming[0]
+        found.append(feed.broadcaster.newest)
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def test_it_starts_for_a_viewer_and_shows_the_camera(starts: Path) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        assert (feed.state, feed.frame_age) == (State.IDLE, None)
+        assert not starts.exists()
+        with feed.wanted():
+            starting, live = await shown(feed, FrameState.STARTING, FrameState.LIVE)
+            assert decode(starting.jpeg).size == (640, 480)
+            assert decode(live.jpeg).getpixel((320, 240)) == pytest.approx((0, 128, 0), abs=3)
+            assert feed.state is State.LIVE
+            assert feed.pid is not None
+            await until(lambda: feed.frames > 20)
+            assert 20 < feed.rate < 60
+            assert feed.frame_age is not None
+            assert feed.frame_age < 0.3
+
+    play("good", starts, scene)
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("error", "the cable is out"),
+        ("exit", "camera process ended with exit code 3"),
+        ("killed", "camera process was killed by signal 9 (SIGKILL)"),
+        ("junk", "camera process sent something that is no frame: a record began with b'INFO'"),
+        ("closes", "camera process closed its output"),
+        ("hangs-once", "no frame for 0.3 s"),
+    ],
+)
+def test_a_lost_camera_is_shown_with_its_reason(starts: Path, way: str, reason: str) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            (lost,) = await shown(feed, FrameState.LOST)
+            assert decode(lost.jpeg).size == (640, 480)
+            assert feed.state is State.LOST
+            assert feed.reason is not None
+            assert feed.reason.startswith(reason)
+
+    play(way, starts, scene)
+
+
+def test_a_camera_without_a_first_frame_is_given_longer(starts: Path) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        began = time.monotonic()
+        with feed.wanted():
+            await shown(feed, FrameState.STARTING, FrameState.LOST)
+        assert feed.reason == "no frame for 0.8 s"
+        assert time.monotonic() - began >= 0.8
+
+    play("silent", starts, scene, Patience(frame=0.1, first_frame=0.8))
+
+
+def test_a_slow_camera_is_given_a_few_periods() -> None:
+    assert CameraFeed(CameraSettings(fps=1), 60).frame_allowance == 4
+    assert CameraFeed(CameraSettings(fps=30), 60).frame_allowance == 2
+
+
+def test_a_program_that_is_not_there_is_a_reason_too(starts: Path) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await shown(feed, FrameState.LOST)
+            assert feed.reason == "camera process cannot be started: No such file or directory"
+
+    play("", starts, scene, command=["/nowhere/camera"])
+
+
+def test_a_hung_camera_is_killed_and_comes_back(starts: Path) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await shown(feed, FrameState.LIVE)
+            first = feed.pid
+            assert first is not None
+            await shown(feed, FrameState.LOST, FrameState.LIVE)
+            assert not is_running(first)
+            assert feed.pid != first
+            assert (feed.state, feed.reason, feed.restarts) == (State.LIVE, None, 1)
+
+    play("hangs-once", starts, scene)
+
+
+def test_retries_come_at_growing_intervals_until_frames_flow_again(starts: Path) -> None:
+    patience = Patience(frame=0.3, first_frame=5, retry=0.1, retry_most=0.4, steady=0.2)
+
+    def started() -> list[float]:
+        return [float(line) for line in starts.read_text().splitlines()]
+
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await until(lambda: feed.restarts >= 6)
+        began = started()
+        gaps = [after - before for before, after in itertools.pairwise(began)]
+        # The fourth start gave frames for longer than ``steady`` (0.6 s).
+        waits = [0.1, 0.2, 0.4, 0.1 + 0.6]
+        for gap, wait in zip(gaps, waits, strict=False):
+            assert wait <= gap < wait + 0.35, gaps
+
+    play("recovers", starts, scene, patience)
+
+
+def test_it_closes_when_idle_and_opens_again(starts: Path) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        for _ in range(2):
+            with feed.wanted():
+                await shown(feed, FrameState.STARTING, FrameState.LIVE)
+                pid = feed.pid
+                assert pid is not None
+            left = time.monotonic()
+            await until(lambda: feed.state is State.IDLE)
+            assert 0.3 <= time.monotonic() - left < 2
+            assert not is_running(pid)
+            assert feed.broadcaster.newest is None, "nobody is shown an old picture"
+        assert feed.restarts == 0
+
+    play("good", starts, scene, idle_seconds=0.3)
+
+
+def test_a_viewer_who_returns_in_time_finds_it_open(starts: Path) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await shown(feed, FrameState.LIVE)
+            pid = feed.pid
+        with feed.wanted():
+            frames = feed.frames
+            await until(lambda: feed.frames > frames + 30)  # longer than the idle time
+            assert feed.pid == pid
+        assert len(starts.read_text().splitlines()) == 1
+
+    play("good", starts, scene, idle_seconds=0.3)
+
+
+def test_one_viewer_of_two_who_leaves_closes_nothing(starts: Path) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            with feed.wanted():
+                await shown(feed, FrameState.LIVE)
+            frames = feed.frames
+            await until(lambda: feed.frames > frames + 10)
+            assert feed.state is State.LIVE
+
+    play("good", starts, scene, idle_seconds=0)
+
+
+def test_a_process_that_cannot_be_killed_is_left_behind(
+    starts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_process, "KILL_SECONDS", 0.3)
+    kept = []
+
+    async def scene(feed: CameraFeed) -> None:
+        with monkeypatch.context() as patch, feed.wanted():
+            await shown(feed, FrameState.LIVE)
+            process = feed.process
+            assert process is not None
+            kept.append(process)
+            patch.setattr(process._process, "kill", lambda: None)
+            await shown(feed, FrameState.LOST, FrameState.LIVE)
+            assert is_running(process.pid)
+            assert feed.pid != process.pid
+        await kept[0].kill()
+        assert not is_running(kept[0].pid)
+
+    play("hangs-once", starts, scene)

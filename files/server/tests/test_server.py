@@ -1,0 +1,298 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from server_helpers import (
+    RunningServer,
+    decode,
+    environment,
+    eventually,
+    is_running,
+    listening_socket,
+    running_server,
+)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[RunningServer]:
+    """A server for the tests that leave it as they found it."""
+    with running_server(CAMERA_SERVER_IDLE_SECONDS="0.5") as server:
+        yield server
+        server.stop()
+        assert not [line for line in server.log if not line.startswith("INFO: ")], server.log
+
+
+@pytest.fixture
+def server() -> Iterator[RunningServer]:
+    with running_server() as server:
+        yield server
+
+
+def test_what_asks_for_health_opens_no_camera(shared: RunningServer) -> None:
+    eventually(lambda: shared.state()["state"] == "idle")
+    frames = shared.state()["frames"]
+    assert shared.get("/healthz")[:2] == (200, b"ok\n")
+    assert shared.get("/readyz")[0] == 200
+    state = shared.state()
+    assert state == {
+        "name": "camera",
+        "source": "test-pattern",
+        "state": "idle",
+        "reason": None,
+        "width": 640,
+        "height": 480,
+        "fps": 30,
+        "measured_fps": 0,
+        "frames": frames,
+        "viewers": 0,
+        "restarts": 0,
+        "frame_age": state["frame_age"],
+        "pid": None,
+    }
+
+
+def test_a_viewer_sees_a_moving_picture(shared: RunningServer) -> None:
+    eventually(lambda: shared.state()["state"] == "idle")
+    viewer = shared.watch()
+    assert viewer.response.headers["content-type"] == "multipart/x-mixed-replace; boundary=frame"
+    assert "no-store" in viewer.response.headers["cache-control"]
+    assert viewer.part().state == "starting"
+    parts = [viewer.until("live")]
+    parts += [viewer.part() for _ in range(30)]
+    pictures = {decode(part.jpeg).tobytes() for part in parts}
+    assert len(pictures) == len(parts), "every frame differs from the others"
+    assert {decode(part.jpeg).size for part in parts} == {(640, 480)}
+    sequences = [part.sequence for part in parts]
+    assert sequences == sorted(set(sequences))
+    assert all(part.headers["content-type"] == "image/jpeg" for part in parts)
+    assert abs(float(parts[-1].headers["x-timestamp"]) - time.time()) < 1
+    eventually(lambda: shared.state()["measured_fps"] > 25)
+    state = shared.state()
+    assert (state["state"], state["viewers"]) == ("live", 1)
+    assert state["frame_age"] < 0.5
+    assert is_running(state["pid"])
+    assert shared.get("/readyz")[0] == 200
+
+    viewer.leave()
+    eventually(lambda: shared.state()["viewers"] == 0)
+    eventually(lambda: shared.state()["state"] == "idle")
+    assert not is_running(state["pid"])
+
+
+def test_a_snapshot_opens_the_camera(shared: RunningServer) -> None:
+    eventually(lambda: shared.state()["state"] == "idle")
+    status, jpeg, headers = shared.get("/snapshot")
+    assert status == 200
+    assert decode(jpeg).size == (640, 480)
+    assert headers["content-type"] == "image/jpeg"
+    assert headers["x-frame-state"] == "live"
+    assert "no-store" in headers["cache-control"]
+
+
+def test_a_snapshot_can_ask_for_a_frame_that_is_new(shared: RunningServer) -> None:
+    asked = time.time()
+    status, _, headers = shared.get("/snapshot?max_age=0")
+    assert status == 200
+    assert float(headers["x-timestamp"]) >= asked - 0.001
+    assert shared.get("/snapshot?max_age=-1")[0] == 422
+
+
+def test_the_page_works_behind_any_path(shared: RunningServer) -> None:
+    status, body, headers = shared.get("/")
+    page = body.decode()
+    assert status == 200
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert "<title>" in page
+    assert 'src="video"' in page
+    assert 'alt="' in page
+    assert 'aria-live="polite"' in page
+    for absolute in ('src="/', 'href="/', "http://", "https://", 'fetch("/'):
+        assert absolute not in page
+
+
+def test_paths_by_name(tmp_path: Path) -> None:
+    config = tmp_path / "camera-server.toml"
+    config.write_text(
+        '[[camera]]\nname = "front"\nsource = "test-pattern"\n'
+        '[[camera]]\nname = "back"\nsource = "test-pattern"\nwidth = 320\nheight = 240\nfps = 1\n'
+    )
+    with running_server("--config", str(config)) as server:
+        assert server.state()["name"] == "front"
+        assert server.state("/cameras/front/state")["name"] == "front"
+        assert server.state("/cameras/back/state")["name"] == "back"
+        assert decode(server.get("/cameras/back/snapshot")[1]).size == (320, 240)
+        assert server.state()["state"] == "idle", "only the camera that is wanted was opened"
+        viewer = server.watch("/cameras/back/video")
+        first, second = viewer.until("live"), viewer.part()
+        while second.sequence == first.sequence:
+            second = viewer.part()
+        # The boundary behind a frame is there at once, not with the next frame a second later.
+        assert time.time() - float(second.headers["x-timestamp"]) < 0.5
+        for path in ("video", "snapshot", "state"):
+            status, body, _ = server.get(f"/cameras/side/{path}")
+            assert status == 404
+            assert json.loads(body) == {
+                "error": "there is no camera 'side'",
+                "cameras": ["front", "back"],
+            }
+
+
+def test_a_killed_camera_comes_back_on_the_same_connections(server: RunningServer) -> None:
+    viewers = [server.watch() for _ in range(2)]
+    for viewer in viewers:
+        viewer.until("live")
+    pid = server.camera_pid()
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    for viewer in viewers:
+        lost = viewer.until("lost")
+        assert decode(lost.jpeg).size == (640, 480)
+        live = viewer.until("live")
+        assert decode(live.jpeg).size == (640, 480)
+        assert live.sequence > lost.sequence
+    took = time.monotonic() - killed
+    print(f"live again {took:.2f} s after kill -9")
+    assert took < 3
+    state = server.state()
+    assert (state["state"], state["restarts"], state["viewers"]) == ("live", 1, 2)
+    assert state["pid"] != pid
+
+
+def test_a_stopped_camera_is_noticed_by_its_missing_frames(server: RunningServer) -> None:
+    viewer = server.watch()
+    viewer.until("live")
+    pid = server.camera_pid()
+    os.kill(pid, signal.SIGSTOP)
+    viewer.until("lost")
+    assert any("no frame for 2.0 s" in line for line in server.log)
+    viewer.until("live")
+    assert not is_running(pid)
+
+
+def test_a_camera_that_cannot_be_opened(tmp_path: Path) -> None:
+    # No picamera2 here, or one without a camera: both are what a viewer must be told.
+    (tmp_path / "picamera2.py").write_text("raise ImportError('none in this test')")
+    settings = {"CAMERA_SERVER_CAMERA": "picamera2", "PYTHONPATH": str(tmp_path)}
+    with running_server(**settings) as server:
+        answers = []
+        snapshot = threading.Thread(target=lambda: answers.append(server.get("/snapshot")))
+        snapshot.start()
+        eventually(lambda: server.get("/readyz")[0] == 503)
+        reason = "picamera2 cannot be used here (it is the system's package python3-picamera2)"
+        reason += ": none in this test"
+        assert server.get("/readyz")[1].decode() == f"camera: {reason}\n"
+        assert server.get("/healthz")[0] == 200
+        viewer = server.watch()
+        assert decode(viewer.part().jpeg).size == (640, 480)
+        state = server.state()
+        assert (state["state"], state["reason"]) == ("lost", reason)
+        viewer.leave()
+        snapshot.join()
+        status, body, _ = answers[0]
+        assert status == 503
+        assert json.loads(body) == {
+            "error": "no picture from camera 'camera'",
+            "state": "lost",
+            "reason": reason,
+        }
+
+
+def test_a_viewer_who_does_not_read_holds_up_nobody(server: RunningServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as sleeper:
+        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sleeper.sendall(b"GET /video HTTP/1.1\r\nHost: x\r\n\r\n")
+        viewer = server.watch()
+        viewer.until("live")
+        began, first = time.monotonic(), viewer.part()
+        for _ in range(150):  # more than the sleeper's socket takes
+            last = viewer.part()
+        assert time.monotonic() - began < 8
+        assert last.sequence - first.sequence < 160
+        assert server.stop() < 2
+
+
+def test_ten_open_streams_end_with_the_server(server: RunningServer) -> None:
+    viewers = [server.watch() for _ in range(10)]
+    for viewer in viewers:
+        viewer.until("live")
+    pid = server.camera_pid()
+    took = server.stop()
+    print(f"stopped in {took:.2f} s")
+    assert took < 2
+    assert not is_running(pid)
+    for viewer in viewers:
+        viewer.read_to_the_end()
+    assert not [line for line in server.log if not line.startswith("INFO: ")], server.log
+
+
+def test_a_snapshot_that_waits_does_not_hold_up_the_end() -> None:
+    with running_server(CAMERA_SERVER_CAMERA="picamera2") as server:
+        answers = []
+        snapshot = threading.Thread(target=lambda: answers.append(server.get("/snapshot")))
+        snapshot.start()
+        eventually(lambda: server.state()["state"] == "lost")
+        assert server.stop() < 2
+        snapshot.join()
+        assert answers[0][0] == 503
+        assert json.loads(answers[0][1])["reason"] == "the server is stopping"
+
+
+def test_a_camera_does_not_outlive_a_killed_server(server: RunningServer) -> None:
+    server.get("/snapshot")
+    pid = server.camera_pid()
+    server.process.kill()
+    server.process.wait()
+    assert eventually(lambda: not is_running(pid)) < 2
+
+
+def test_a_port_in_use_is_said_clearly() -> None:
+    with listening_socket() as taken:
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [sys.executable, "-m", "camera_server"],
+            env=environment(CAMERA_SERVER_PORT=str(port)),
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert ended.returncode == 1
+    message = f"camera-server: cannot listen on 127.0.0.1 port {port}: Address already in use"
+    assert ended.stderr.splitlines() == [message]
+
+
+def test_systemd_hears_how_the_server_is(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        asked = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+        with running_server(**asked) as server:
+            assert manager.recv(100) == b"READY=1"
+            assert server.get("/healthz")[0] == 200
+            assert manager.recv(100) == b"WATCHDOG=1"
+            began = time.monotonic()
+            for _ in range(3):
+                assert manager.recv(100) == b"WATCHDOG=1"
+            assert time.monotonic() - began < 1
+            server.stop()
+            messages: list[bytes] = []
+            while not messages or messages[-1] != b"STOPPING=1":
+                messages.append(manager.recv(100))
+
+
+def test_the_command_and_the_module_are_the_same() -> None:
+    command = Path(sys.executable).with_name("camera-server")
+    if not command.exists():
+        pytest.skip("the package is not installed, only importable")
+    ended = subprocess.run(
+        [command, "--check"], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "ok\n"

@@ -1,0 +1,164 @@
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from camera_server import cli, settings
+from camera_server.settings import CameraSettings, Settings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "DEFAULT_CONFIG", tmp_path / "default.toml")
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "camera-server.toml"
+    path.write_text(text)
+    return path
+
+
+def problems(tmp_path: Path, text: str, **environment: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(write(tmp_path, text), environment)
+    return caught.value.problems
+
+
+def test_without_anything_set_one_camera_is_served_on_loopback() -> None:
+    loaded = load_settings(None, {})
+    assert (loaded.listen_host, loaded.port, loaded.idle_seconds) == ("127.0.0.1", 8080, 60)
+    assert loaded.camera == (CameraSettings(name="camera", source="picamera2"),)
+    assert (loaded.camera[0].width, loaded.camera[0].height) == (640, 480)
+    assert (loaded.camera[0].fps, loaded.camera[0].quality) == (30, 80)
+
+
+def test_open_access_listens_everywhere() -> None:
+    assert load_settings(None, {"CAMERA_SERVER_ACCESS": "open"}).listen_host == str(IPv4Address(0))
+
+
+def test_the_default_file_is_read_when_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "default.toml").write_text("port = 81")
+    assert load_settings(None, {}).port == 81
+
+
+def test_the_environment_speaks_about_the_server_and_the_first_camera(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        'port = 81\n[[camera]]\nname = "a"\nwidth = 320\ncamera_id = 1\n[[camera]]\nname = "b"\n',
+    )
+    loaded = load_settings(
+        path,
+        {
+            "CAMERA_SERVER_PORT": "82",
+            "CAMERA_SERVER_IDLE_SECONDS": "0.5",
+            "CAMERA_SERVER_CAMERA": "test-pattern",
+            "CAMERA_SERVER_HEIGHT": "240",
+            "CAMERA_SERVER_FPS": "",
+            "PATH": "/bin",
+        },
+    )
+    first, second = loaded.camera
+    assert (loaded.port, loaded.idle_seconds) == (82, 0.5)
+    assert (first.source, first.width, first.height, first.fps) == ("test-pattern", 320, 240, 30)
+    assert first.camera_id == "1"
+    assert second == CameraSettings(name="b")
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "value", "allowed"),
+    [
+        ("port = 65536", "port", "65536", "0 (any free port) to 65535"),
+        ('port = "8080"', "port", "'8080'", "whole number"),
+        ('access = "public"', "access", "'public'", "'restricted' or 'open'"),
+        ("idle_seconds = -1", "idle_seconds", "-1", "0 to 86400"),
+        ("camera = []", "camera", "[]", "at least one"),
+        ("camera = [1]", "camera[0]", "1", "[[camera]] table"),
+        ('[[camera]]\nname = "Front"', "camera[0].name", "'Front'", "a-z, 0-9"),
+        ('[[camera]]\nsource = "usb"', "camera[0].source", "'usb'", "'picamera2' or"),
+        ("[[camera]]\nwidth = 641", "camera[0].width", "641", "even"),
+        ("[[camera]]\nheight = 16", "camera[0].height", "16", "64 to 9152"),
+        ("[[camera]]\nfps = true", "camera[0].fps", "True", "1 to 120"),
+        ("[[camera]]\nquality = 100", "camera[0].quality", "100", "1 to 95"),
+        ("[[camera]]\ncamera_id = 1.5", "camera[0].camera_id", "1.5", "index"),
+    ],
+)
+def test_a_bad_setting_is_one_message_with_setting_value_and_what_is_allowed(
+    tmp_path: Path, text: str, setting: str, value: str, allowed: str
+) -> None:
+    (message,) = problems(tmp_path, text)
+    assert f"camera-server.toml: {setting} = {value} is not allowed" in message
+    assert allowed in message
+
+
+def test_a_bad_variable_is_called_by_its_own_name() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {"CAMERA_SERVER_WIDTH": "wide", "CAMERA_SERVER_PORT": "-1"})
+    port, width = caught.value.problems
+    assert port.startswith("CAMERA_SERVER_PORT = -1 is not allowed")
+    assert width.startswith("CAMERA_SERVER_WIDTH = 'wide' is not allowed")
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    text = "port = -1\n[[camera]]\nfps = 0\n[[camera]]\nname = '-'\nwidht = 1"
+    assert len(problems(tmp_path, text)) == 4
+
+
+def test_unknown_keys_are_refused_with_the_known_ones(tmp_path: Path) -> None:
+    (message,) = problems(tmp_path, "prt = 1")
+    assert "prt: is not a setting; known are host, port" in message
+    (message,) = problems(tmp_path, "[[camera]]\nwidht = 1")
+    assert "camera[0].widht: is not a setting; known are name, source, width" in message
+    (message,) = problems(tmp_path, "", CAMERA_SERVER_WIDHT="1")
+    assert message.startswith("CAMERA_SERVER_WIDHT: is not a setting")
+
+
+def test_two_cameras_cannot_share_a_name(tmp_path: Path) -> None:
+    (message,) = problems(tmp_path, '[[camera]]\nname = "a"\n[[camera]]\nname = "a"')
+    assert "camera.name = 'a' is used more than once" in message
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "::", "camera.example"])
+def test_restricted_access_stays_on_loopback(tmp_path: Path, host: str) -> None:
+    (message,) = problems(tmp_path, f'host = "{host}"')
+    assert f"host = '{host}' is not allowed with access = 'restricted'" in message
+    assert load_settings(write(tmp_path, f'host = "{host}"\naccess = "open"'), {}).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_restricted_access_takes_any_loopback_address(host: str) -> None:
+    assert Settings(host=host).listen_host == host
+
+
+def test_a_file_that_was_asked_for_must_be_there_and_be_toml(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no such file"):
+        load_settings(tmp_path / "absent.toml", {})
+    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+        load_settings(tmp_path, {})
+    (message,) = problems(tmp_path, "port = \n")
+    assert "is not valid TOML" in message
+    assert "line 1" in message
+
+
+def test_check_says_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--check", "--config", str(write(tmp_path, "port = 81"))]) == 0
+    assert capsys.readouterr() == ("ok\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["--check"], []])
+def test_bad_settings_end_with_2_and_a_line_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    path = write(tmp_path, "port = -1\n[[camera]]\nfps = 0")
+    assert cli.main([*arguments, "--config", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(":")[0] for line in err.splitlines()] == ["camera-server"] * 2
+
+
+def test_the_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    for name in (*Settings.model_fields, *CameraSettings.model_fields):
+        assert name in text
+    for name in (*settings._SERVER_VARIABLES, *settings._CAMERA_VARIABLES):
+        assert f"_{name}" in text
