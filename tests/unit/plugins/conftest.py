@@ -30,12 +30,16 @@ def serve() -> Iterator[Serve]:
         listeners.append(listener)
 
         def answer() -> None:
-            connection, _address = listener.accept()
-            with connection, contextlib.suppress(OSError):
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    request += connection.recv(4096)
-                behave(Wire(connection, request, over))
+            with contextlib.suppress(OSError):
+                connection, _address = listener.accept()
+                with connection:
+                    request = b""
+                    while b"\r\n\r\n" not in request:
+                        piece = connection.recv(4096)
+                        if not piece:
+                            return
+                        request += piece
+                    behave(Wire(connection, request, over))
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
@@ -44,10 +48,12 @@ def serve() -> Iterator[Serve]:
 
     yield start
     over.set()
+    for listener in listeners:
+        # A close alone would leave a server waiting that nobody has asked.
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
     for thread in threads:
         thread.join(5)
-    for listener in listeners:
-        listener.close()
 
 
 @pytest.fixture
