@@ -53,7 +53,7 @@ demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 
 molecule: $(READY)  ## Molecule on simulated devices (SCENARIO=default)
 	python -m tests.lab chromium
-	molecule test --scenario-name $(SCENARIO)
+	MOLECULE_COMMAND_BORDERS=0 molecule test --scenario-name $(SCENARIO)
 
 bench-bootstrap: $(READY)  ## How long the second bootstrap takes against the first
 	@$(BIN)/python -m tests.lab bench-bootstrap

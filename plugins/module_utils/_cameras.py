@@ -432,7 +432,8 @@ def ask_libcamera(run: Runner, timeout: float) -> Answer:
     Where the binding hangs or fails `cam` is not asked: it stands on the same library.
     """
     quiet = {"LIBCAMERA_LOG_LEVELS": "*:ERROR"}
-    binding = run((PYTHON, "-I", "-c", LISTING), timeout, quiet)
+    # -B: a module that only looks leaves no compiled files behind.
+    binding = run((PYTHON, "-IB", "-c", LISTING), timeout, quiet)
     found = parse_listing(binding.stdout) if binding.outcome is Outcome.EXITED else None
     absent = binding.outcome is Outcome.ABSENT or binding.status == NO_BINDING
     if not absent:

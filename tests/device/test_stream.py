@@ -83,17 +83,16 @@ def test_the_server_has_a_user_of_its_own_and_no_capability(device: Device) -> N
 
 
 def test_a_hung_server_is_started_again(device: Device) -> None:
-    def main_pid() -> str:
-        return device.run("systemctl", "show", "--value", "--property=MainPID", "camera-server")
+    def unit() -> list[str]:
+        properties = "--property=ActiveState,MainPID,WatchdogUSec"
+        return device.run("systemctl", "show", properties, "camera-server").split()
 
-    watchdog = device.run(
-        "systemctl", "show", "--value", "--property=WatchdogUSec", "camera-server"
-    )
-    hung = main_pid()
-    device.run("kill", "-STOP", hung.strip())
+    hung = unit()
+    (pid,) = [line.partition("=")[2] for line in hung if line.startswith("MainPID=")]
+    device.run("kill", "-STOP", pid)
     deadline = time.monotonic() + 60
-    while main_pid() in (hung, "0\n"):
-        assert time.monotonic() < deadline, f"still hung, with a watchdog of {watchdog}"
-        time.sleep(1)
+    while unit() == hung or "ActiveState=active" not in unit():
+        assert time.monotonic() < deadline, f"still hung: {hung}"
+        time.sleep(0.5)
     with device.viewer() as viewer:
         viewer.first()
