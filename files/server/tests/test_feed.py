@@ -10,6 +10,7 @@ import pytest
 from camera_server import camera_process
 from camera_server.broadcaster import Frame, FrameState
 from camera_server.feed import CameraFeed, Patience, State
+from camera_server.placeholder import draw_placeholder
 from camera_server.settings import CameraSettings
 from camera_server.task import CameraTask
 from server_helpers import decode, is_running
@@ -98,7 +99,7 @@ def test_it_starts_for_a_viewer_and_shows_the_camera(starts: Path) -> None:
     [
         ("error", "the cable is out"),
         ("exit", "camera process ended with exit code 3"),
-        ("killed", "camera process was killed by signal 9 (SIGKILL)"),
+        ("killed", "camera process was killed by signal 9 (Killed)"),
         ("junk", "camera process sent something that is no frame: a record began with b'INFO'"),
         ("closes", "camera process closed its output"),
         ("hangs-once", "no frame for 0.3 s"),
@@ -139,6 +140,26 @@ def test_a_program_that_is_not_there_is_a_reason_too(starts: Path) -> None:
             assert feed.reason == "camera process cannot be started: No such file or directory"
 
     play("", starts, scene, command=["/nowhere/camera"])
+
+
+def test_a_fault_of_our_own_does_not_end_the_feed(
+    starts: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = [ValueError("a fault for this test")]
+
+    def draw_or_fail(width: int, height: int, title: str, text: str) -> bytes:
+        if faults:
+            raise faults.pop()
+        return draw_placeholder(width, height, title, text)
+
+    monkeypatch.setattr("camera_server.feed.draw_placeholder", draw_or_fail)
+
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await shown(feed, FrameState.STARTING, FrameState.LIVE)
+
+    play("good", starts, scene)
+    assert "a fault for this test" in caplog.text
 
 
 def test_a_hung_camera_is_killed_and_comes_back(starts: Path) -> None:

@@ -64,7 +64,7 @@ class CameraProcess:
             return "camera process closed its output"
         if code >= 0:
             return f"camera process ended with exit code {code}"
-        return f"camera process was killed by signal {-code} ({signal.Signals(-code).name})"
+        return f"camera process was killed by signal {-code} ({signal.strsignal(-code)})"
 
     async def kill(self) -> None:
         """Kill the process and wait for its end and that of its output, but not for ever."""

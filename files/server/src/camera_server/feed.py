@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 # The measured rate is that of the frames of this many seconds.
 _RATE_SECONDS = 2.0
 
+# How long to wait after a fault in this program before the next try, in seconds.
+_FAULT_SECONDS = 1.0
+
 
 class State(StrEnum):
     """idle: closed, nobody watches. lost: no picture although somebody watches."""
@@ -136,6 +139,10 @@ class CameraFeed:
                     await self._keep_open()
             except TimeoutError:
                 _log.info("camera %s: closed, nobody watches", self.settings.name)
+            except Exception:
+                # A fault in this program. Ending would leave the viewers waiting for ever.
+                _log.exception("camera %s: a fault in the server", self.settings.name)
+                await asyncio.sleep(_FAULT_SECONDS)
             finally:
                 self._lease = None
                 self.broadcaster.clear()
