@@ -245,9 +245,12 @@ def test_a_snapshot_that_waits_does_not_hold_up_the_end() -> None:
         assert json.loads(answers[0][1])["reason"] == "the server is stopping"
 
 
-def test_a_camera_does_not_outlive_a_killed_server(server: RunningServer) -> None:
+@pytest.mark.parametrize("hung", [False, True])
+def test_a_camera_does_not_outlive_a_killed_server(server: RunningServer, hung: bool) -> None:
     server.get("/snapshot")
     pid = server.camera_pid()
+    if hung:  # it cannot notice that nobody reads its frames any more
+        os.kill(pid, signal.SIGSTOP)
     server.process.kill()
     server.process.wait()
     assert eventually(lambda: not is_running(pid)) < 2
