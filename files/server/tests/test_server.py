@@ -217,6 +217,7 @@ def test_a_viewer_who_does_not_read_holds_up_nobody(server: RunningServer) -> No
         assert time.monotonic() - began < 8
         assert last.sequence - first.sequence < 160
         assert server.stop() < 2
+        assert not any("Traceback" in line for line in server.log), server.log
 
 
 def test_ten_open_streams_end_with_the_server(server: RunningServer) -> None:
