@@ -70,8 +70,9 @@ def down(group: str) -> None:
         return
     with lease():
         device.down(group)
-        image.remove_if_unused()
-    say("   Removed the simulated device, its network, image and keys")
+        removed = image.remove_if_unused()
+    say("   Removed the simulated device, its network and its keys")
+    say(f"   {'Removed' if removed else 'Kept, since another device of this checkout runs on it:'} the image")
     say("   Left: installed Debian packages, and the tools in .cache (`make clean` removes those)")
 
 

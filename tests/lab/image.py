@@ -84,10 +84,12 @@ def build() -> str:
     return name
 
 
-def remove_if_unused() -> None:
-    """Remove the images of this checkout, unless one of its devices still runs on them."""
+def remove_if_unused() -> bool:
+    """Remove the images of this checkout and return True, or False if a device still needs them."""
     repository = f"rpi-camera-lab-{checkout_id()}"
-    own = docker("ps", "--all", "--filter", f"name=^{repository}-", "--quiet")
+    if docker("ps", "--all", "--filter", f"name=^{repository}-", "--quiet").strip():
+        return False
     names = docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
-    if names and not own.strip():
+    if names:
         docker("rmi", *names, timeout=120)
+    return True

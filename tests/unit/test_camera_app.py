@@ -1,0 +1,59 @@
+"""What the role says before the first change is what the server would say after it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from camera_server.settings import CameraSettings, Settings
+from pydantic import ValidationError
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "camera_app"
+VARS = yaml.safe_load((ROLE / "vars/main.yml").read_text())
+SPECS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())
+OPTIONS = SPECS["argument_specs"]["main"]["options"]
+
+
+def _accepts(key: str, value: object) -> bool:
+    try:
+        CameraSettings.model_validate({key: value})
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("limits", VARS["__camera_app_ranges"], ids=lambda limits: limits["key"])
+def test_the_server_has_the_role_s_limits(limits: dict[str, Any]) -> None:
+    key, least, most, step = (limits[name] for name in ("key", "least", "most", "multiple"))
+    assert _accepts(key, least)
+    assert _accepts(key, most)
+    assert not _accepts(key, least - step)
+    assert not _accepts(key, most + step)
+    assert _accepts(key, least + 1) is (step == 1)
+
+
+@pytest.mark.parametrize("name", ["a", "garden-2", "a" * 63, "a" * 64, "-a", "a-", "A", "a_b", ""])
+def test_the_server_takes_the_role_s_names(name: str) -> None:
+    assert _accepts("name", name) is bool(re.match(VARS["__camera_app_name_pattern"], name))
+
+
+def test_the_specs_name_what_the_server_can_be_told() -> None:
+    assert set(OPTIONS["camera_app_cameras"]["options"]) == set(CameraSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("option", "annotation"),
+    [
+        (OPTIONS["camera_app_access"], Settings.model_fields["access"].annotation),
+        (
+            OPTIONS["camera_app_cameras"]["options"]["source"],
+            CameraSettings.model_fields["source"].annotation,
+        ),
+    ],
+    ids=["access", "source"],
+)
+def test_the_specs_offer_what_the_server_takes(option: dict[str, Any], annotation: object) -> None:
+    assert set(option["choices"]) == set(get_args(annotation))
