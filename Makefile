@@ -32,7 +32,7 @@ lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy
-	cd files/server && mypy
+	cd files/server && mypy --cache-dir=$(CURDIR)/.cache/mypy-server src tests
 	ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/.cache/checkout ansible-lint --profile production --offline --strict
 
 unit: $(READY) $(LINK)  ## Unit tests of modules, roles and lab

@@ -65,7 +65,7 @@ class Viewer:
                 return None
             text = line.decode("ascii").strip()
             if text and not text.startswith("--"):
-                name, _, value = text.partition(":")
+                name, _colon, value = text.partition(":")
                 headers[name.strip().lower()] = value.strip()
             elif not text and headers:
                 return headers

@@ -67,7 +67,7 @@ def wait_until_it_moves(page: Page, tries: int = 20) -> tuple[Image.Image, Image
         AssertionError: so many pictures, a tenth of a second apart, are all the same.
     """
     before = picture(page)
-    for _ in range(tries):
+    for _turn in range(tries):
         page.wait_for_timeout(100)
         after = picture(page)
         if ImageChops.difference(before, after).getbbox():

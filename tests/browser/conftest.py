@@ -22,7 +22,11 @@ def server_url() -> Iterator[str]:
         text=True,
     ) as server:
         assert server.stderr is not None
-        addresses = (re.search(r"http://[\d.]+:\d+", line) for line in server.stderr)
-        yield next(address[0] for address in addresses if address) + "/"
+        said = ""
+        while (address := re.search(r"http://[\d.]+:\d+", said)) is None:
+            line = server.stderr.readline()
+            assert line, f"the server has ended: {said}"
+            said += line
+        yield f"{address[0]}/"
         server.terminate()
         server.communicate(timeout=10)

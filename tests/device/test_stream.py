@@ -56,7 +56,7 @@ def test_two_viewers_outlive_a_killed_camera_process(device: Device) -> None:
 
 
 def test_ten_open_streams_do_not_hold_up_the_unit_s_end(device: Device) -> None:
-    viewers = [device.viewer() for _ in range(10)]
+    viewers = [device.viewer() for _turn in range(10)]
     for viewer in viewers:
         viewer.first()
     began = time.monotonic()

@@ -72,7 +72,10 @@ def down(group: str) -> None:
         device.down(group)
         removed = image.remove_if_unused()
     say("   Removed the simulated device, its network and its keys")
-    say(f"   {'Removed' if removed else 'Kept, since another device of this checkout runs on it:'} the image")
+    if removed:
+        say("   Removed its image")
+    else:
+        say("   Kept its image: another simulated device of this checkout runs on it")
     say("   Left: installed Debian packages, and the tools in .cache (`make clean` removes those)")
 
 

@@ -25,7 +25,7 @@ async def measure(width: int, height: int, fps: int, seconds: float) -> tuple[fl
     """Return the part of a core in percent, and the frames a second, after the first second."""
     task = CameraTask("benchmark", "test-pattern", width, height, fps, 80, None, os.getpid())
     async with open_process(default_command(task), task) as process:
-        for _ in range(fps):
+        for _turn in range(fps):
             await process.read()
         began, used, frames = time.monotonic(), cpu_seconds(process.pid), 0
         while time.monotonic() - began < seconds:

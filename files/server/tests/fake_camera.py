@@ -27,7 +27,7 @@ def send(record: Record) -> None:
 
 def frames(count: int) -> None:
     picture = jpeg()
-    for _ in range(count):
+    for _turn in range(count):
         send(Record(Kind.FRAME, time.monotonic_ns(), picture))
         time.sleep(0.02)
 

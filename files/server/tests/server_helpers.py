@@ -73,7 +73,7 @@ class Viewer:
     def part(self) -> Part:
         headers = {}
         while line := self._line():
-            name, _, value = line.partition(": ")
+            name, _colon, value = line.partition(": ")
             headers[name.lower()] = value
         jpeg = self.response.read(int(headers["content-length"]))
         assert self._line() == ""
@@ -128,7 +128,7 @@ class RunningServer:
             return response.status, response.read(), response.headers
 
     def state(self, path: str = "/state") -> dict[str, Any]:
-        status, body, _ = self.get(path)
+        status, body, _headers = self.get(path)
         assert status == 200
         state: dict[str, Any] = json.loads(body)
         return state

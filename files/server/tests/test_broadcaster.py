@@ -26,7 +26,7 @@ def test_a_viewer_who_was_busy_gets_the_newest_frame_next() -> None:
 def test_all_viewers_share_one_part() -> None:
     async def watch() -> None:
         broadcaster = Broadcaster()
-        waiting = [asyncio.create_task(broadcaster.next_part(0)) for _ in range(3)]
+        waiting = [asyncio.create_task(broadcaster.next_part(0)) for _turn in range(3)]
         await asyncio.sleep(0)
         publish(broadcaster, b"jpeg")
         parts = [await task for task in waiting]
@@ -43,7 +43,7 @@ def test_a_part_tells_what_it_is_and_brings_the_next_boundary() -> None:
         publish(broadcaster, b"jpeg", FrameState.LOST)
         upcoming = await broadcaster.next_part(0)
         assert upcoming is not None
-        head, _, rest = upcoming[1].partition(b"\r\n\r\n")
+        head, _blank, rest = upcoming[1].partition(b"\r\n\r\n")
         headers = dict(line.split(b": ") for line in head.split(b"\r\n"))
         assert rest == b"jpeg\r\n--frame\r\n"
         assert headers[b"Content-Type"] == b"image/jpeg"
@@ -60,7 +60,7 @@ def test_the_last_frame_comes_again_once_a_second() -> None:
         broadcaster = Broadcaster()
         publish(broadcaster, b"jpeg")
         turn, began, parts = 0, time.monotonic(), []
-        for _ in range(3):
+        for _turn in range(3):
             upcoming = await broadcaster.next_part(turn)
             assert upcoming is not None
             turn = upcoming[0]
@@ -74,7 +74,7 @@ def test_the_last_frame_comes_again_once_a_second() -> None:
 def test_one_viewer_who_gives_up_leaves_the_others_waiting() -> None:
     async def watch() -> None:
         broadcaster = Broadcaster()
-        leaver, stayer = (asyncio.create_task(broadcaster.next_part(0)) for _ in range(2))
+        leaver, stayer = (asyncio.create_task(broadcaster.next_part(0)) for _turn in range(2))
         await asyncio.sleep(0)
         leaver.cancel()
         await asyncio.sleep(0)

@@ -197,7 +197,7 @@ def test_retries_come_at_growing_intervals_until_frames_flow_again(starts: Path)
 
 def test_it_closes_when_idle_and_opens_again(starts: Path) -> None:
     async def scene(feed: CameraFeed) -> None:
-        for _ in range(2):
+        for _turn in range(2):
             with feed.wanted():
                 await shown(feed, FrameState.STARTING, FrameState.LIVE)
                 pid = feed.pid

@@ -66,7 +66,7 @@ def test_a_viewer_sees_a_moving_picture(shared: RunningServer) -> None:
     assert "no-store" in viewer.response.headers["cache-control"]
     assert viewer.part().state == "starting"
     parts = [viewer.until("live")]
-    parts += [viewer.part() for _ in range(30)]
+    parts += [viewer.part() for _turn in range(30)]
     pictures = {decode(part.jpeg).tobytes() for part in parts}
     assert len(pictures) == len(parts), "every frame differs from the others"
     assert {decode(part.jpeg).size for part in parts} == {(640, 480)}
@@ -99,7 +99,7 @@ def test_a_snapshot_opens_the_camera(shared: RunningServer) -> None:
 
 def test_a_snapshot_can_ask_for_a_frame_that_is_new(shared: RunningServer) -> None:
     asked = time.time()
-    status, _, headers = shared.get("/snapshot?max_age=0")
+    status, _body, headers = shared.get("/snapshot?max_age=0")
     assert status == 200
     assert float(headers["x-timestamp"]) >= asked - 0.001
     assert shared.get("/snapshot?max_age=-1")[0] == 422
@@ -137,7 +137,7 @@ def test_paths_by_name(tmp_path: Path) -> None:
         # The boundary behind a frame is there at once, not with the next frame a second later.
         assert time.time() - float(second.headers["x-timestamp"]) < 0.5
         for path in ("video", "snapshot", "state"):
-            status, body, _ = server.get(f"/cameras/side/{path}")
+            status, body, _headers = server.get(f"/cameras/side/{path}")
             assert status == 404
             assert json.loads(body) == {
                 "error": "there is no camera 'side'",
@@ -146,7 +146,7 @@ def test_paths_by_name(tmp_path: Path) -> None:
 
 
 def test_a_killed_camera_comes_back_on_the_same_connections(server: RunningServer) -> None:
-    viewers = [server.watch() for _ in range(2)]
+    viewers = [server.watch() for _turn in range(2)]
     for viewer in viewers:
         viewer.until("live")
     pid = server.camera_pid()
@@ -196,7 +196,7 @@ def test_a_camera_that_cannot_be_opened(tmp_path: Path) -> None:
         assert (state["state"], state["reason"]) == ("lost", reason)
         viewer.leave()
         snapshot.join()
-        status, body, _ = answers[0]
+        status, body, _headers = answers[0]
         assert status == 503
         assert json.loads(body) == {
             "error": "no picture from camera 'camera'",
@@ -212,7 +212,7 @@ def test_a_viewer_who_does_not_read_holds_up_nobody(server: RunningServer) -> No
         viewer = server.watch()
         viewer.until("live")
         began, first = time.monotonic(), viewer.part()
-        for _ in range(150):  # more than the sleeper's socket takes
+        for _turn in range(150):  # more than the sleeper's socket takes
             last = viewer.part()
         assert time.monotonic() - began < 8
         assert last.sequence - first.sequence < 160
@@ -221,7 +221,7 @@ def test_a_viewer_who_does_not_read_holds_up_nobody(server: RunningServer) -> No
 
 
 def test_ten_open_streams_end_with_the_server(server: RunningServer) -> None:
-    viewers = [server.watch() for _ in range(10)]
+    viewers = [server.watch() for _turn in range(10)]
     for viewer in viewers:
         viewer.until("live")
     pid = server.camera_pid()
@@ -287,7 +287,7 @@ def test_systemd_hears_how_the_server_is(tmp_path: Path) -> None:
             assert server.get("/healthz")[0] == 200
             assert manager.recv(100) == b"WATCHDOG=1"
             began = time.monotonic()
-            for _ in range(3):
+            for _turn in range(3):
                 assert manager.recv(100) == b"WATCHDOG=1"
             assert time.monotonic() - began < 1
             server.stop()

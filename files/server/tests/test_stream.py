@@ -52,7 +52,7 @@ def test_a_viewer_who_was_stuck_goes_on_with_the_newest_frame() -> None:
         await connection.until(b"first")
         for jpeg in (b"second", b"third", b"fourth"):
             publish(feed, jpeg)
-            for _ in range(10):  # turns of the event loop: as far as the viewer can get
+            for _turn in range(10):  # turns of the event loop: as far as the viewer can get
                 await asyncio.sleep(0)
         connection.writable.set()
         await connection.until(b"fourth")

@@ -9,12 +9,13 @@ STOPPING = "STOPPING=1"
 WATCHDOG = "WATCHDOG=1"
 
 
-def notify(message: str, environment: Mapping[str, str] = os.environ) -> bool:
+def notify(message: str, environment: Mapping[str, str] | None = None) -> bool:
     """Send a message to the service manager; return whether there was one to send it to.
 
     A manager that cannot be reached is no reason to stop streaming: errors count as none.
+    ``environment`` is this process's own if None.
     """
-    address = environment.get("NOTIFY_SOCKET", "")
+    address = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return False
     if address.startswith("@"):  # an abstract socket, whose name begins with a zero byte
@@ -28,11 +29,12 @@ def notify(message: str, environment: Mapping[str, str] = os.environ) -> bool:
     return True
 
 
-def watchdog_interval(environment: Mapping[str, str] = os.environ) -> float | None:
+def watchdog_interval(environment: Mapping[str, str] | None = None) -> float | None:
     """Return how often, in seconds, the watchdog wants to hear from us: half of its patience.
 
     None when systemd did not ask, or asked another process.
     """
+    environment = os.environ if environment is None else environment
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:

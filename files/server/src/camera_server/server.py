@@ -65,13 +65,13 @@ async def _beat(interval: float) -> None:
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 means any free one. Raises ListenError."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(
+        family, _kind, _protocol, _name, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
         # create_server() appends the address to the reason, in a way of its own.
-        reason = (error.strerror or str(error)).split(" (while attempting")[0]
+        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
         raise ListenError(f"cannot listen on {host} port {port}: {reason}") from None
 
 

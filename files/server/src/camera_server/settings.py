@@ -62,8 +62,8 @@ def _even(value: int) -> int:
 
 
 def _index_as_text(value: object) -> object:
-    """Take ``camera_id = 0`` as well as ``camera_id = "0"``."""
-    return str(value) if type(value) is int else value
+    """Take ``camera_id = 0`` as well as ``camera_id = "0"``; a bool is an int only to Python."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 _Side = Annotated[

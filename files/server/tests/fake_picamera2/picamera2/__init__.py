@@ -76,7 +76,7 @@ class Picamera2:
         if self._main["format"] == "MJPEG":
             jpeg += bytes(1000)  # a USB camera's buffer is longer than its JPEG
         encoder.firsttimestamp = time.monotonic_ns() // 1000
-        for _ in range(200):
+        for _turn in range(200):
             now = time.monotonic_ns() // 1000
             print("a frame was made")
             output.outputframe(jpeg, True, now - encoder.firsttimestamp, None, False)
