@@ -76,7 +76,8 @@ def down(group: str) -> None:
         say("   Removed its image")
     else:
         say("   Kept its image: another simulated device of this checkout runs on it")
-    say("   Left: installed Debian packages, and the tools in .cache (`make clean` removes those)")
+    say("   Left, as they speed up the next time: the packages that were installed, the tools in")
+    say("   .cache (`make clean`), and the engine's build cache (`docker builder prune`)")
 
 
 def bench_bootstrap(group: str) -> None:

@@ -31,6 +31,16 @@ def checkout_id() -> str:
     return hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
 
 
+def _repository() -> str:
+    return f"rpi-camera-lab-{checkout_id()}"
+
+
+def _prune() -> None:
+    """Remove what a build has left without a name; every image inherits the label of its base."""
+    ours = f"label={LABEL}={_repository()}"
+    docker("image", "prune", "--force", "--filter", ours, timeout=120)
+
+
 def _host_cas() -> list[Path]:
     return sorted(HOST_CA.rglob("*.crt")) if HOST_CA.exists() else []
 
@@ -41,7 +51,7 @@ def _name() -> str:
     for path in [*files, *_host_cas()]:
         digest.update(f"{path.name} {path.stat().st_mode & 0o777:o}\n".encode())
         digest.update(path.read_bytes())
-    return f"rpi-camera-lab-{checkout_id()}:{RELEASE}-{digest.hexdigest()[:12]}"
+    return f"{_repository()}:{RELEASE}-{digest.hexdigest()[:12]}"
 
 
 def build() -> str:
@@ -67,8 +77,14 @@ def build() -> str:
             ],
             "Is Debian's package archive in reach from here?",
         )
-        base = f"rpi-camera-lab-{checkout_id()}:base"
-        step("Import it into Docker", [*docker_command(), "import", str(root_tar), base], "")
+        base = f"{_repository()}:base"
+        label = f"LABEL {LABEL}={_repository()}"
+        step(
+            "Import it into Docker",
+            [*docker_command(), "import", "--change", label, str(root_tar), base],
+            "Is there room on the disk?",
+        )
+        _prune()
         shutil.copytree(SOURCE, context)
         (context / "host-ca").mkdir()
         for path in _host_cas():
@@ -77,7 +93,7 @@ def build() -> str:
             "Build the device image",
             [
                 *[*docker_command(), "build", "--build-arg", f"ROOTFS={base}"],
-                *["--label", LABEL, "--tag", name, str(context)],
+                *["--tag", name, str(context)],
             ],
             "Are Debian's package archive and PyPI in reach from inside a container?",
         )
@@ -86,10 +102,10 @@ def build() -> str:
 
 def remove_if_unused() -> bool:
     """Remove the images of this checkout and return True, or False if a device still needs them."""
-    repository = f"rpi-camera-lab-{checkout_id()}"
-    if docker("ps", "--all", "--filter", f"name=^{repository}-", "--quiet").strip():
+    if docker("ps", "--all", "--filter", f"name=^{_repository()}-", "--quiet").strip():
         return False
-    names = docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
+    names = docker("images", "--format", "{{.Repository}}:{{.Tag}}", _repository()).split()
     if names:
         docker("rmi", *names, timeout=120)
+    _prune()
     return True

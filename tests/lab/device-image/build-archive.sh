@@ -30,7 +30,8 @@ cp /build/pykms.py "$root/$modules/"
 make_deb python3-kms++ 0.1 python3 "$root"
 
 cd "$target"
-export GNUPGHOME="$(mktemp -d)"
+GNUPGHOME=$(mktemp -d)
+export GNUPGHOME
 gpg --batch --quiet --passphrase '' --quick-generate-key 'lab archive' ed25519 sign never
 gpg --export >archive-keyring.gpg
 apt-ftparchive packages . >Packages
