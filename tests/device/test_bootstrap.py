@@ -1,0 +1,166 @@
+"""Bootstrap on a device that has been bootstrapped: bad input, dark cameras, changes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.device.conftest import Device
+from tests.lab.collection import COLLECTIONS
+from tests.lab.console import BIN, CACHE, environment
+from tests.lab.device import folder
+
+RELEASES = "/opt/rpi_camera/releases"
+PAYLOAD = COLLECTIONS / "ansible_collections/rpi_camera/fleet/files/server/src/camera_server"
+
+
+def _bootstrap(device: Device, **variables: object) -> tuple[bool, str]:
+    """Run bootstrap with extra variables; return whether it went well, and what it printed."""
+    command = [
+        *[str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap"],
+        *["--inventory", str(folder(device.group) / "inventory.yml")],
+        *["--limit", device.name, "--extra-vars", json.dumps(variables)],
+    ]
+    done = subprocess.run(
+        command,
+        env=environment(),
+        cwd=CACHE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode == 0, done.stdout
+
+
+def _changed(output: str) -> int:
+    (changed,) = re.findall(r"changed=(\d+)", output)
+    return int(changed)
+
+
+def _answers(device: Device) -> bool:
+    """Whether the device's server answers from outside the device."""
+    connection = http.client.HTTPConnection(urlsplit(device.url).netloc, timeout=5)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except ConnectionError:
+        return False
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def restored(device: Device) -> Iterator[Device]:
+    """Yield the device, and bootstrap it as its inventory says when the test has ended."""
+    yield device
+    went_well, output = _bootstrap(device)
+    assert went_well, output
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"camera_app_port": 80},
+            "camera_app_port is 80; allowed is 1024 to 65535",
+        ),
+        (
+            {"camera_app_cameras": [{"name": "door", "source": "test-pattern", "width": 641}]},
+            "camera_app_cameras: width of door is 641; allowed is an even number from 64 to 9152",
+        ),
+        (
+            {"camera_app_cameras": [{"name": "Door", "source": "test-pattern"}]},
+            "camera_app_cameras: Door is no name for a camera; allowed are 1 to 63 lower-case"
+            " letters, digits and hyphens, with no hyphen at either end",
+        ),
+        (
+            {"bootstrap_features": ["camera_app", "toaster"]},
+            "bootstrap_features is [camera_app, toaster]; allowed is [camera_app]",
+        ),
+    ],
+    ids=["port", "width", "name", "feature"],
+)
+def test_bad_input_is_refused_before_the_first_change(
+    device: Device, variables: dict[str, object], message: str
+) -> None:
+    went_well, output = _bootstrap(device, **variables)
+    assert not went_well
+    assert message in output
+    assert _changed(output) == 0
+
+
+def test_a_camera_without_frames_makes_the_play_red_and_says_why(device: Device) -> None:
+    device.run("sh", "-c", "mkdir -p /run/vcam && touch /run/vcam/freeze")
+    try:
+        went_well, output = _bootstrap(device)
+    finally:
+        device.run("rm", "/run/vcam/freeze")
+    assert not went_well
+    assert re.search(r"The server says: no frame for [\d.]+ s", output)
+    assert "journalctl -u camera-server" in output
+    with device.viewer() as viewer:
+        viewer.first()
+
+
+def test_restricted_listens_on_the_device_s_loopback_address_only(restored: Device) -> None:
+    assert _answers(restored)
+    went_well, output = _bootstrap(restored, camera_app_access="restricted")
+    assert went_well, output
+    assert "seen on the device" in output
+    assert not _answers(restored)
+
+
+def test_a_changed_payload_is_a_release_beside_the_one_before(restored: Device) -> None:
+    def releases() -> set[str]:
+        return set(restored.run("ls", RELEASES).split())
+
+    def current() -> str:
+        return restored.run("readlink", "/opt/rpi_camera/current").strip().rpartition("/")[2]
+
+    old = current()
+    source = PAYLOAD / "__init__.py"
+    text = source.read_text()
+    try:
+        source.write_text(f"{text}\n# Another release.\n")
+        went_well, output = _bootstrap(restored)
+        assert went_well, output
+        assert current() != old
+        assert releases() == {old, current()}
+    finally:
+        source.write_text(text)
+    went_well, output = _bootstrap(restored)
+    assert went_well, output
+    assert current() == old
+
+
+def test_stopped_is_installed_but_not_running(restored: Device) -> None:
+    went_well, output = _bootstrap(restored, camera_app_state="stopped")
+    assert went_well, output
+    unit = restored.run(
+        "systemctl", "show", "--value", "--property=ActiveState,UnitFileState", "camera-server"
+    )
+    assert set(unit.split()) == {"inactive", "disabled"}
+
+
+def test_absent_removes_what_the_role_has_made(restored: Device) -> None:
+    went_well, output = _bootstrap(restored, camera_app_state="absent")
+    assert went_well, output
+    made = (
+        "/opt/rpi_camera",
+        "/etc/rpi_camera",
+        "/etc/systemd/system/camera-server.service",
+        "/etc/systemd/system/multi-user.target.wants/camera-server.service",
+    )
+    left = restored.run("sh", "-c", f"ls -d {' '.join(made)} 2>/dev/null || :")
+    assert left == ""
+    assert "camera-server" not in restored.run("cat", "/etc/passwd", "/etc/group")
+    went_well, output = _bootstrap(restored, camera_app_state="absent")
+    assert went_well, output
+    assert _changed(output) == 0
