@@ -108,7 +108,8 @@ def install_packages(*names: str) -> None:
     by_hand = f"Install {' and '.join(names)} by hand, then run the same command again."
     if not shutil.which("apt-get"):
         raise LabError(f"the lab installs packages on Debian and Ubuntu only. {by_hand}")
-    script = 'apt-get update -q && exec apt-get install -qy "$@"'
+    # On trixie the Docker client is but recommended by docker.io.
+    script = 'apt-get update -q && exec apt-get install -qy --install-recommends "$@"'
     step(
         f"Install {' '.join(names)} from the distribution",
         [*sudo(), "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", script, "-", *names],
