@@ -15,6 +15,7 @@ from tests.device.conftest import Device
 from tests.lab.collection import COLLECTIONS
 from tests.lab.console import BIN, CACHE, environment
 from tests.lab.device import folder
+from tests.viewer import Viewer
 
 RELEASES = "/opt/rpi_camera/releases"
 PAYLOAD = COLLECTIONS / "ansible_collections/rpi_camera/fleet/files/server/src/camera_server"
@@ -81,11 +82,25 @@ def restored(device: Device) -> Iterator[Device]:
             " letters, digits and hyphens, with no hyphen at either end",
         ),
         (
+            {"camera_app_cameras": [{"name": "door", "source": "test-pattern", "fps": True}]},
+            "camera_app_cameras: fps of door is True; allowed is a number from 1 to 120",
+        ),
+        (
+            {"camera_app_cameras": [{"name": n, "source": "picamera2"} for n in ("a", "b")]},
+            "camera_app_cameras: the camera_id of the picamera2 cameras is unset, unset;"
+            " each needs one of its own",
+        ),
+        (
+            {"bootstrap_stream_url": "garden:8080"},
+            "bootstrap_stream_url is garden:8080; allowed is an address that begins with http://"
+            " or https://",
+        ),
+        (
             {"bootstrap_features": ["camera_app", "toaster"]},
             "bootstrap_features is [camera_app, toaster]; allowed is [camera_app]",
         ),
     ],
-    ids=["port", "width", "name", "feature"],
+    ids=["port", "width", "name", "fps", "camera_id", "address", "feature"],
 )
 def test_bad_input_is_refused_before_the_first_change(
     device: Device, variables: dict[str, object], message: str
@@ -109,6 +124,12 @@ def test_a_camera_without_frames_makes_the_play_red_and_says_why(device: Device)
         viewer.first()
 
 
+def test_a_stream_that_the_controller_does_not_see_makes_the_play_red(device: Device) -> None:
+    went_well, output = _bootstrap(device, bootstrap_stream_url="http://127.0.0.1:9/video")
+    assert not went_well
+    assert "The device streams, but the controller does not see it" in output
+
+
 def test_restricted_listens_on_the_device_s_loopback_address_only(restored: Device) -> None:
     assert _answers(restored)
     went_well, output = _bootstrap(restored, camera_app_access="restricted")
@@ -117,27 +138,62 @@ def test_restricted_listens_on_the_device_s_loopback_address_only(restored: Devi
     assert not _answers(restored)
 
 
+def test_two_cameras_are_two_pictures(restored: Device) -> None:
+    cameras = [
+        {"name": "door", "source": "picamera2", "camera_id": "vcam0", "fps": "30"},
+        {"name": "clock", "source": "test-pattern", "width": 320, "height": 240},
+    ]
+    went_well, output = _bootstrap(restored, camera_app_cameras=cameras)
+    assert went_well, output
+    for name, size in (("door", (640, 480)), ("clock", (320, 240))):
+        with Viewer(f"{restored.url}cameras/{name}/video") as viewer:
+            assert viewer.first().decode().size == size
+
+
+def _pid(device: Device) -> str:
+    return device.run("systemctl", "show", "--value", "--property=MainPID", "camera-server").strip()
+
+
+def test_a_restart_that_a_broken_off_run_owes_is_made_up_for(device: Device) -> None:
+    before = _pid(device)
+    # As a run leaves it that has changed the configuration and lost its connection then.
+    device.run("touch", "/etc/rpi_camera/camera-server.toml")
+    went_well, output = _bootstrap(device)
+    assert went_well, output
+    assert _pid(device) != before
+    went_well, output = _bootstrap(device)
+    assert went_well, output
+    assert _changed(output) == 0
+
+
 def test_a_changed_payload_is_a_release_beside_the_one_before(restored: Device) -> None:
     def releases() -> set[str]:
         return set(restored.run("ls", RELEASES).split())
 
-    def current() -> str:
-        return restored.run("readlink", "/opt/rpi_camera/current").strip().rpartition("/")[2]
+    def running() -> str:
+        command = restored.run("cat", f"/proc/{_pid(restored)}/cmdline")
+        return command.removeprefix(f"{RELEASES}/").partition("/")[0]
 
-    old = current()
     source = PAYLOAD / "__init__.py"
     text = source.read_text()
+    first, names = running(), []
     try:
-        source.write_text(f"{text}\n# Another release.\n")
-        went_well, output = _bootstrap(restored)
-        assert went_well, output
-        assert current() != old
-        assert releases() == {old, current()}
+        # Two new releases, each after one that runs: there and back, and on.
+        for number in range(2):
+            source.write_text(f"{text}\n# Another release: {number}.\n")
+            went_well, output = _bootstrap(restored)
+            assert went_well, output
+            names.append(running())
+            source.write_text(text)
+            if number == 0:
+                assert releases() == {first, names[0]}
+                went_well, output = _bootstrap(restored)
+                assert went_well, output
+                assert running() == first
     finally:
         source.write_text(text)
-    went_well, output = _bootstrap(restored)
-    assert went_well, output
-    assert current() == old
+    # The one that ran before stays; that it is the oldest of the three is no matter.
+    assert releases() == {first, names[1]}
 
 
 def test_stopped_is_installed_but_not_running(restored: Device) -> None:

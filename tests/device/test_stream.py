@@ -82,6 +82,11 @@ def test_the_server_has_a_user_of_its_own_and_no_capability(device: Device) -> N
     assert "NoNewPrivs:\t1" in status
 
 
+def test_systemd_rates_the_sandbox_as_it_was_built(device: Device) -> None:
+    # In tenths of systemd's exposure, from 0 (none) to 100; above the threshold it fails.
+    device.run("systemd-analyze", "security", "--threshold=20", "camera-server")
+
+
 def test_a_hung_server_is_started_again(device: Device) -> None:
     def unit() -> list[str]:
         properties = "--property=ActiveState,MainPID,WatchdogUSec"

@@ -35,7 +35,9 @@ def test_the_server_has_the_role_s_limits(limits: dict[str, Any]) -> None:
     assert _accepts(key, least + 1) is (step == 1)
 
 
-@pytest.mark.parametrize("name", ["a", "garden-2", "a" * 63, "a" * 64, "-a", "a-", "A", "a_b", ""])
+@pytest.mark.parametrize(
+    "name", ["a", "garden-2", "a" * 63, "a" * 64, "-a", "a-", "A", "a_b", "a\n", ""]
+)
 def test_the_server_takes_the_role_s_names(name: str) -> None:
     assert _accepts("name", name) is bool(re.match(VARS["__camera_app_name_pattern"], name))
 
@@ -57,3 +59,15 @@ def test_the_specs_name_what_the_server_can_be_told() -> None:
 )
 def test_the_specs_offer_what_the_server_takes(option: dict[str, Any], annotation: object) -> None:
     assert set(option["choices"]) == set(get_args(annotation))
+
+
+def test_what_the_server_needs_is_pinned_by_digest_and_shadows_no_numpy() -> None:
+    text = (ROLE.parents[1] / "files/server/requirements.txt").read_text()
+    entries = [
+        entry
+        for entry in text.replace("\\\n", " ").splitlines()
+        if entry.strip()[:1] not in ("", "#")
+    ]
+    assert entries
+    assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
+    assert not any(entry.startswith("numpy") for entry in entries)
