@@ -13,6 +13,8 @@ from pathlib import Path
 from camera_server.framing import Kind, Record, pack
 from PIL import Image
 
+STARTED = Record(Kind.STARTED, 0)
+
 
 def jpeg() -> bytes:
     buffer = io.BytesIO()
@@ -48,6 +50,17 @@ def main() -> None:
         frames(3)
         os.kill(os.getpid(), signal.SIGKILL)
     elif way == "silent":
+        send(STARTED)
+        signal.pause()
+    elif way == "opens-never":
+        signal.pause()
+    elif way == "opens-slowly":
+        time.sleep(1)
+        send(STARTED)
+        frames(10**9)
+    elif way == "overtaken":
+        frames(3)
+        send(STARTED)
         signal.pause()
     elif way == "hangs-once":
         frames(5 if start == 1 else 10**9)

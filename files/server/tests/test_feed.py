@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from camera_server import camera_process
@@ -106,6 +107,7 @@ def test_it_starts_for_a_viewer_and_shows_the_camera(starts: Path) -> None:
         ("junk", "camera process sent something that is no frame: a record began with b'INFO'"),
         ("closes", "camera process closed its output"),
         ("hangs-once", "no frame for 0.3 s"),
+        ("overtaken", "no frame for 0.3 s"),
     ],
 )
 def test_a_lost_camera_is_shown_with_its_reason(starts: Path, way: str, reason: str) -> None:
@@ -129,6 +131,24 @@ def test_a_camera_without_a_first_frame_is_given_longer(starts: Path) -> None:
         assert time.monotonic() - began >= 0.8
 
     play("silent", starts, scene, Patience(frame=0.1, first_frame=0.8))
+
+
+def test_a_camera_that_opens_slowly_is_not_killed_for_it(starts: Path) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await shown(feed, FrameState.STARTING, FrameState.LIVE)
+        assert feed.restarts == 0
+
+    play("opens-slowly", starts, scene, Patience(frame=0.3, first_frame=0.3))
+
+
+def test_a_camera_that_never_opens_is_not_waited_for_for_ever(starts: Path) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await shown(feed, FrameState.STARTING, FrameState.LOST)
+        assert feed.reason == "no frame for 0.6 s"
+
+    play("opens-never", starts, scene, Patience(first_frame=0.1, opening=0.6))
 
 
 def test_a_slow_camera_is_given_a_few_periods() -> None:
@@ -163,6 +183,69 @@ def test_a_fault_of_our_own_does_not_end_the_feed(
 
     play("good", starts, scene)
     assert "a fault for this test" in caplog.text
+
+
+def test_who_comes_and_goes_after_a_fault_of_our_own_is_a_viewer_like_any_other(
+    starts: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = [ValueError("a fault for this test")]
+
+    def draw_or_fail(width: int, height: int, title: str, text: str) -> bytes:
+        if faults:
+            raise faults.pop()
+        return draw_placeholder(width, height, title, text)
+
+    monkeypatch.setattr("camera_server.feed.draw_placeholder", draw_or_fail)
+
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await until(lambda: "a fault in the server" in caplog.text)
+            assert feed.state is State.IDLE
+            with feed.wanted():
+                pass
+            with feed.wanted():
+                await shown(feed, FrameState.STARTING, FrameState.LIVE)
+        await until(lambda: feed.state is State.IDLE)
+        assert feed.pid is None
+
+    play("good", starts, scene, idle_seconds=0.2)
+
+
+def test_a_viewer_whose_arrival_fails_is_not_counted(
+    starts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await shown(feed, FrameState.LIVE)
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    feed, "_extend_lease", Mock(side_effect=RuntimeError("for this test"))
+                )
+                with pytest.raises(RuntimeError, match="for this test"), feed.wanted():
+                    pass
+        await until(lambda: feed.state is State.IDLE)
+
+    play("good", starts, scene, idle_seconds=0.2)
+
+
+def test_a_fault_in_drawing_is_not_blamed_on_the_camera_s_program(
+    starts: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def draw_or_fail(width: int, height: int, title: str, text: str) -> bytes:
+        if text == "the cable is out" and "the font is gone" not in caplog.text:
+            raise OSError("the font is gone")
+        return draw_placeholder(width, height, title, text)
+
+    monkeypatch.setattr("camera_server.feed.draw_placeholder", draw_or_fail)
+
+    async def scene(feed: CameraFeed) -> None:
+        with feed.wanted():
+            await shown(feed, FrameState.LOST)
+            assert feed.reason == "the cable is out"
+
+    play("error", starts, scene)
+    assert "a fault in the server" in caplog.text
+    assert "cannot be started" not in caplog.text
 
 
 def test_a_hung_camera_is_killed_and_comes_back(starts: Path) -> None:

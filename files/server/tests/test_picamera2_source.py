@@ -21,6 +21,17 @@ from server_helpers import decode
 
 FAKE = Path(__file__).with_name("fake_picamera2")
 CAMERAS = [{"Id": "vcam1", "Num": 1}, {"Id": "vcam0", "Num": 0}]
+USB: dict[str, Any] = {"sensor": False, "controls": []}
+# One that bins and trims a little on the way: the first mode sees as good as everything.
+OV5647 = [
+    {"size": (640, 480), "bit_depth": 10, "fps": 58.92, "crop_limits": (16, 0, 2560, 1920)},
+    {"size": (1296, 972), "bit_depth": 10, "fps": 46.34, "crop_limits": (0, 0, 2592, 1944)},
+    {"size": (1920, 1080), "bit_depth": 10, "fps": 32.81, "crop_limits": (348, 434, 1928, 1080)},
+    {"size": (2592, 1944), "bit_depth": 10, "fps": 15.63, "crop_limits": (0, 0, 2592, 1944)},
+]
+BOTH_WAYS = pytest.mark.parametrize(
+    "camera", [{}, {"formats": ["MJPEG"], **USB}], ids=["encoded", "MJPEG"]
+)
 IMX708 = [
     {"size": (1536, 864), "bit_depth": 10, "fps": 120.13, "crop_limits": (768, 432, 3072, 1728)},
     {"size": (2304, 1296), "bit_depth": 10, "fps": 56.03, "crop_limits": (0, 0, 4608, 2592)},
@@ -33,6 +44,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "calls"
     monkeypatch.setenv("PYTHONPATH", str(FAKE))
     monkeypatch.setenv("FAKE_PICAMERA2_LOG", str(path))
+    monkeypatch.delenv("LIBCAMERA_LOG_LEVELS", raising=False)
     return path
 
 
@@ -44,14 +56,25 @@ def calls(log: Path, name: str) -> list[dict[str, Any]]:
 def records(
     monkeypatch: pytest.MonkeyPatch, count: int, camera_id: str | None = None, **behaviour: Any
 ) -> list[Record]:
-    """Run the camera's process with the fake module; return its first records."""
+    """Run the camera's process with the fake module; return its first frames, or its error."""
+    found = all_records(monkeypatch, count, camera_id, **behaviour)
+    return [record for record in found if record.kind is not Kind.STARTED]
+
+
+def all_records(
+    monkeypatch: pytest.MonkeyPatch, count: int, camera_id: str | None = None, **behaviour: Any
+) -> list[Record]:
+    """Do the same, with the record that says that the camera runs; it is not counted."""
     monkeypatch.setenv("FAKE_PICAMERA2", json.dumps(behaviour))
     task = CameraTask("front", "picamera2", 640, 480, 25, 70, camera_id, os.getpid())
 
     async def read() -> list[Record]:
         found: list[Record] = []
         async with asyncio.timeout(20), open_process(default_command(task), task) as process:
-            while len(found) < count and (record := await process.read()) is not None:
+            while sum(r.kind is not Kind.STARTED for r in found) < count:
+                record = await process.read()
+                if record is None:
+                    break
                 found.append(record)
         return found
 
@@ -89,16 +112,81 @@ def test_a_sensor_is_asked_for_its_full_view(log: Path, monkeypatch: pytest.Monk
 
 
 def test_a_usb_camera_is_not_asked_for_modes(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records(monkeypatch, 1, sensor=False, modes=IMX708)
+    records(monkeypatch, 1, sensor=False, formats=["MJPEG"], modes=IMX708)
     (made,) = calls(log, "create_video_configuration")
     assert "sensor" not in made
 
 
 def test_a_usb_camera_s_own_jpegs_pass_through(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = records(monkeypatch, 2, sensor=False, formats=["YUYV", "MJPEG"])
-    assert calls(log, "start_recording") == [{"encoder": "Encoder", "q": None}]
+    found = records(monkeypatch, 10, formats=["YUYV", "MJPEG"], **USB)
+    assert [record.kind for record in found] == [Kind.FRAME] * 10, reason(found)
     assert decode(found[0].jpeg).size == (640, 480)
     assert found[0].jpeg.endswith(b"\xff\xd9")
+    times = [record.captured_ns for record in found]
+    assert times == sorted(set(times))
+    assert calls(log, "start") == [{}]
+    assert not calls(log, "start_recording")
+    assert len(calls(log, "release")) >= 10, "buffers that are kept would be missed soon"
+
+
+@BOTH_WAYS
+def test_a_frame_is_as_old_as_the_sensor_says(
+    log: Path, monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any]
+) -> None:
+    found = records(monkeypatch, 5, behind_ms=200, **camera)
+    told = [call["sensor_ns"] // 1000 for call in calls(log, "frame")]
+    assert [record.captured_ns // 1000 for record in found] == told[:5]
+
+
+@BOTH_WAYS
+@pytest.mark.usefixtures("log")
+def test_a_time_of_another_clock_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any]
+) -> None:
+    now = time.monotonic_ns()
+    for behind_ms in (3_600_000, -3_600_000):
+        first = records(monkeypatch, 1, behind_ms=behind_ms, **camera)[0]
+        assert now < first.captured_ns <= time.monotonic_ns()
+
+
+@pytest.mark.parametrize(
+    ("camera", "wanted"),
+    [
+        ({"formats": ["YUYV"], **USB}, "YUYV, which cannot be made into JPEG here; wanted: MJPEG"),
+        (
+            {"formats": ["YUV420"], **USB},
+            "YUV420, which cannot be made into JPEG here; wanted: MJPEG",
+        ),
+        (
+            {"formats": ["YUYV"]},
+            "YUYV, which cannot be made into JPEG here; wanted: MJPEG, YUV420, ",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("log")
+def test_a_camera_without_a_format_that_helps_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any], wanted: str
+) -> None:
+    assert reason(records(monkeypatch, 1, **camera)).startswith(f"the camera gives {wanted}")
+
+
+@BOTH_WAYS
+@pytest.mark.usefixtures("log")
+def test_that_the_camera_runs_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any]
+) -> None:
+    kinds = [record.kind for record in all_records(monkeypatch, 10, **camera)]
+    assert kinds.count(Kind.STARTED) == 1
+
+
+@pytest.mark.parametrize("levels", [None, "RPI:DEBUG"])
+def test_libcamera_only_warns_unless_asked_for_more(
+    log: Path, monkeypatch: pytest.MonkeyPatch, levels: str | None
+) -> None:
+    if levels:
+        monkeypatch.setenv("LIBCAMERA_LOG_LEVELS", levels)
+    records(monkeypatch, 1)
+    assert calls(log, "import") == [{"log_levels": levels or "*:WARN"}]
 
 
 def test_the_size_that_came_counts(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +202,6 @@ def test_what_fails_is_said_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> N
     busy = "Failed to acquire camera: Device or resource busy"
     expected = f"Camera __init__ sequence did not complete: {busy}"
     assert reason(records(monkeypatch, 1, open_error=busy)) == expected
-    assert "gives YUYV, which cannot" in reason(records(monkeypatch, 1, formats=["YUYV"]))
     missing = reason(records(monkeypatch, 1, camera_id="imx219"))
     assert missing == "there is no camera 'imx219'; connected are 0: /base/soc/imx708@1a"
 
@@ -142,19 +229,25 @@ def test_a_camera_that_is_not_there(camera_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "fps", "chosen"),
+    ("modes", "size", "fps", "chosen"),
     [
-        ((640, 480), 30, (2304, 1296)),
-        ((640, 480), 10, (2304, 1296)),
-        ((3840, 2160), 10, (4608, 2592)),
-        ((640, 480), 100, (1536, 864)),
-        ((3840, 2160), 30, None),
+        (IMX708, (640, 480), 30, (2304, 1296)),
+        (IMX708, (640, 480), 10, (2304, 1296)),
+        (IMX708, (3840, 2160), 10, (4608, 2592)),
+        (IMX708, (640, 480), 100, (1536, 864)),
+        (IMX708, (3840, 2160), 30, None),
+        (OV5647, (640, 480), 30, (640, 480)),
+        (OV5647, (800, 600), 30, (1296, 972)),
+        (OV5647, (1920, 1080), 15, (2592, 1944)),
     ],
 )
 def test_the_fullest_view_that_is_large_and_fast_enough_is_chosen(
-    size: tuple[int, int], fps: int, chosen: tuple[int, int] | None
+    modes: list[dict[str, Any]],
+    size: tuple[int, int],
+    fps: int,
+    chosen: tuple[int, int] | None,
 ) -> None:
-    mode = full_view_mode(IMX708, size, fps)
+    mode = full_view_mode(modes, size, fps)
     assert (mode and mode["size"]) == chosen
     assert full_view_mode([{"format": "YUYV"}], size, fps) is None
 

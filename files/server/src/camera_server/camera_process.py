@@ -28,6 +28,10 @@ def default_command(task: CameraTask) -> list[str]:
     return [sys.executable, "-P", "-m", "camera_server.cameras", task.name]
 
 
+class StartError(Exception):
+    """A camera process cannot be started; the text says why."""
+
+
 class CameraProcess:
     """A running camera process; made by open_process()."""
 
@@ -99,18 +103,21 @@ class CameraProcess:
 async def open_process(command: Sequence[str], task: CameraTask) -> AsyncIterator[CameraProcess]:
     """Run the command as a camera process with this task; kill it when the context ends.
 
-    Raises OSError when it cannot be started.
+    Raises StartError.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=_BUFFER_BYTES,
-        # Ctrl-C in a terminal is meant for the server, which then ends its cameras.
-        start_new_session=True,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_BUFFER_BYTES,
+            # Ctrl-C in a terminal is meant for the server, which then ends its cameras.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise StartError(error.strerror or str(error)) from error
     if process.stdin is None or process.stdout is None:
-        raise OSError("the camera process has no pipes")
+        raise StartError("it has no pipes")
     camera = CameraProcess(process, process.stdin, process.stdout)
     try:
         await camera.tell(task)

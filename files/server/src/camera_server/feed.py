@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from camera_server.broadcaster import Broadcaster, FrameState
-from camera_server.camera_process import CameraProcess, default_command, open_process
+from camera_server.camera_process import CameraProcess, StartError, default_command, open_process
 from camera_server.framing import FramingError, Kind
 from camera_server.placeholder import draw_placeholder
 from camera_server.settings import CameraSettings
@@ -43,7 +43,9 @@ class Patience:
     """How long a feed waits, in seconds.
 
     A frame is missed after ``frame`` or a few of the camera's periods, whichever is
-    longer. Opening a camera takes longer than its next frame, hence ``first_frame``.
+    longer. The first one may take ``first_frame`` from when the process says that its
+    camera runs. Until it says so, it has ``opening``: a small board takes a while to load
+    the camera's library from a cold disk, and some sensors load firmware first.
     Retries begin after ``retry``, doubling up to ``retry_most``; a camera that has given
     frames for ``steady`` begins anew.
     """
@@ -51,6 +53,7 @@ class Patience:
     frame: float = 2.0
     periods: int = 4
     first_frame: float = 10.0
+    opening: float = 60.0
     retry: float = 0.25
     retry_most: float = 30.0
     steady: float = 10.0
@@ -119,8 +122,8 @@ class CameraFeed:
         """Keep the camera open as long as the context lasts, and the idle time after it."""
         self._users += 1
         self._demand.set()
-        self._extend_lease(None)
         try:
+            self._extend_lease(None)
             yield
         finally:
             self._users -= 1
@@ -133,21 +136,26 @@ class CameraFeed:
         while True:
             await self._demand.wait()
             try:
-                async with asyncio.timeout(None) as self._lease:
-                    if not self._users:  # came and went before we looked
-                        self._extend_lease(asyncio.get_running_loop().time() + self._idle_seconds)
-                    await self._keep_open()
-            except TimeoutError:
-                _log.info("camera %s: closed, nobody watches", self.settings.name)
+                await self._open_until_idle()
             except Exception:
                 # A fault in this program. Ending would leave the viewers waiting for ever.
                 _log.exception("camera %s: a fault in the server", self.settings.name)
                 await asyncio.sleep(_FAULT_SECONDS)
-            finally:
-                self._lease = None
-                self.broadcaster.clear()
-                self._arrivals.clear()
-                self._change(State.IDLE, None)
+
+    async def _open_until_idle(self) -> None:
+        """Keep the camera open until nobody has wanted it for the idle time."""
+        try:
+            async with asyncio.timeout(None) as self._lease:
+                if not self._users:  # came and went before we looked
+                    self._extend_lease(asyncio.get_running_loop().time() + self._idle_seconds)
+                await self._keep_open()
+        except TimeoutError:
+            _log.info("camera %s: closed, nobody watches", self.settings.name)
+        finally:
+            self._lease = None
+            self.broadcaster.clear()
+            self._arrivals.clear()
+            self._change(State.IDLE, None)
 
     def _extend_lease(self, until: float | None) -> None:
         """Set when the camera closes (the loop's time), None for not at all."""
@@ -189,8 +197,8 @@ class CameraFeed:
                     await self._read_frames(process)
                 except _LostError as loss:
                     await self._lose(str(loss))
-        except OSError as error:
-            await self._lose(f"camera process cannot be started: {error.strerror or error}")
+        except StartError as error:
+            await self._lose(f"camera process cannot be started: {error}")
         finally:
             self.process = None
 
@@ -202,7 +210,7 @@ class CameraFeed:
     async def _read_frames(self, process: CameraProcess) -> None:
         """Publish the process's frames. Raises _LostError."""
         patience = self._patience
-        allowed = max(patience.first_frame, self.frame_allowance)
+        allowed = patience.opening
         began = time.monotonic()
         while True:
             try:
@@ -220,6 +228,10 @@ class CameraFeed:
                 raise _LostError(
                     str(record.metadata.get("error", "camera failed without a reason"))
                 )
+            if record.kind is Kind.STARTED:
+                # Frames may have overtaken it: the allowance never grows.
+                allowed = min(allowed, max(patience.first_frame, self.frame_allowance))
+                continue
             allowed = self.frame_allowance
             now = time.monotonic()
             if now - began > patience.steady:

@@ -3,7 +3,7 @@
 A record is a header, a JPEG and a JSON object. The header, big-endian, 24 bytes:
 magic ``CAM1``, kind (1 byte), 3 bytes of padding, capture time (8 bytes,
 nanoseconds of CLOCK_MONOTONIC), length of the JPEG and of the JSON (4 bytes each).
-An error record has no JPEG; its JSON says why: ``{"error": "…"}``.
+Only a frame has a JPEG. An error's JSON says why: ``{"error": "…"}``.
 """
 
 import asyncio
@@ -28,10 +28,11 @@ class FramingError(Exception):
 
 
 class Kind(IntEnum):
-    """What a record carries."""
+    """What a record carries. STARTED: nothing, the camera runs and its first frame is due."""
 
     FRAME = 1
     ERROR = 2
+    STARTED = 3
 
 
 @dataclass(frozen=True, slots=True)

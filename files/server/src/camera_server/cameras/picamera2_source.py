@@ -7,6 +7,8 @@ of picamera2 0.3.38.
 
 import importlib
 import io
+import os
+import queue
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +18,10 @@ from PIL import Image
 from camera_server.cameras import CameraError
 from camera_server.cameras.output import RecordWriter
 from camera_server.task import CameraTask
+
+# The control that limits how long a frame takes. picamera2's encoders need it, if only to
+# guess at a rate, and end with a KeyError where a camera does not have it, as on USB.
+_PERIOD = "FrameDurationLimits"
 
 # What its JpegEncoder can compress. Anything else would fail in the encoder's thread,
 # where picamera2 tells nobody.
@@ -29,6 +35,8 @@ def run(task: CameraTask, writer: RecordWriter) -> None:
     Never stops the camera itself: stop() can block for ever once a camera is unplugged.
     Raises CameraError, or whatever picamera2 raises.
     """
+    # libcamera tells each camera's whole configuration otherwise. It looks when it is loaded.
+    os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:WARN")
     try:
         picamera2 = importlib.import_module("picamera2")
         encoders = importlib.import_module("picamera2.encoders")
@@ -41,20 +49,33 @@ def run(task: CameraTask, writer: RecordWriter) -> None:
     index = find_camera(picamera2.Picamera2.global_camera_info(), task.camera_id)
     camera = picamera2.Picamera2(index)
     stream = configure(camera, task)
+    frames = FrameSink(task, writer)
     if stream["format"] == "MJPEG":
-        encoder = encoders.Encoder()  # hands on what a USB camera has compressed itself
-    else:
-        encoder = encoders.JpegEncoder(q=task.quality)
-    frames = FrameSink(task, writer, encoder)
+        camera.start()
+        writer.started()
+        while True:
+            pass_through(camera, frames)
+    encoded = EncodedOutput(encoders.JpegEncoder(q=task.quality), frames)
     output = outputs.Output()
     # In place of a subclass, which would need the library when this file is loaded.
-    output.outputframe = frames.write
-    camera.start_recording(encoder, output)
-    while True:
-        time.sleep(1)
-        # An exception in the encoder's thread would end nothing by itself.
-        if frames.failure is not None:
-            raise frames.failure
+    output.outputframe = encoded.outputframe
+    camera.start_recording(encoded.encoder, output)
+    writer.started()
+    # An exception in the encoder's thread would end nothing by itself.
+    raise encoded.failures.get()
+
+
+def pass_through(camera: Any, frames: "FrameSink") -> None:
+    """Wait for one picture that the camera has compressed itself, and write it.
+
+    Without an encoder, since picamera2's refuse the format.
+    """
+    request = camera.capture_request()
+    # The whole buffer: picamera2's allocator does not tell how much of it is used.
+    data = bytes(request.make_buffer("main"))
+    sensor_ns = request.get_metadata().get("SensorTimestamp")
+    request.release()
+    frames.write(trim(data), sensor_ns)
 
 
 def find_camera(cameras: Sequence[Mapping[str, Any]], camera_id: str | None) -> int:
@@ -83,8 +104,12 @@ def configure(camera: Any, task: CameraTask) -> Mapping[str, Any]:
     with what was asked. Raises CameraError when they will not do.
     """
     size = (task.width, task.height)
-    period_us = round(1_000_000 / task.fps)
-    options: dict[str, Any] = {"controls": {"FrameDurationLimits": (period_us, period_us)}}
+    options: dict[str, Any] = {}
+    usable = ["MJPEG"]
+    if _PERIOD in camera.camera_controls:
+        period_us = round(1_000_000 / task.fps)
+        options["controls"] = {_PERIOD: (period_us, period_us)}
+        usable += _COMPRESSIBLE
     if "ColorFilterArrangement" in camera.camera_properties:  # a bare sensor, not USB
         mode = full_view_mode(camera.sensor_modes, size, task.fps)
         if mode is not None:
@@ -97,12 +122,12 @@ def configure(camera: Any, task: CameraTask) -> Mapping[str, Any]:
             camera.create_video_configuration(main={"size": size, "format": wanted}, **options)
         )
         stream = camera.camera_configuration()["main"]
-        if stream["format"] in (*_COMPRESSIBLE, "MJPEG"):
+        if stream["format"] in usable:
             break
     else:
         raise CameraError(
             f"the camera gives {stream['format']}, which cannot be made into JPEG here; "
-            f"wanted: MJPEG, {', '.join(_COMPRESSIBLE)}"
+            f"wanted: {', '.join(usable)}"
         )
     check_size(tuple(stream["size"]), size)
     return stream
@@ -148,19 +173,44 @@ def _area(size: Sequence[int]) -> int:
 
 
 class FrameSink:
-    """Takes picamera2's encoded frames and writes them as records.
+    """Writes JPEGs as records; the first one is looked at to see that its size is right."""
 
-    ``failure`` holds the reason once a frame could not be used.
-    """
-
-    def __init__(self, task: CameraTask, writer: RecordWriter, encoder: Any) -> None:
-        self.failure: Exception | None = None
+    def __init__(self, task: CameraTask, writer: RecordWriter) -> None:
         self._size = (task.width, task.height)
         self._writer = writer
-        self._encoder = encoder
         self._checked = False
 
-    def write(
+    def write(self, jpeg: bytes, sensor_ns: int | None) -> None:
+        """Write a picture that the sensor began at ``sensor_ns`` (CLOCK_MONOTONIC).
+
+        Raises CameraError when it has another size than asked for, PIL's OSError when it
+        is no picture.
+        """
+        if not self._checked:
+            with Image.open(io.BytesIO(jpeg)) as image:
+                check_size(image.size, self._size)
+            self._checked = True
+        self._writer.frame(jpeg, _captured_ns(sensor_ns))
+
+
+def _captured_ns(sensor_ns: int | None) -> int:
+    """Return the sensor's time, or now if it is not of the last seconds.
+
+    It is of some other clock then, and now is nearer to the truth.
+    """
+    now = time.monotonic_ns()
+    return sensor_ns if sensor_ns is not None and now - 5 * _NS < sensor_ns <= now else now
+
+
+class EncodedOutput:
+    """Takes what picamera2's encoder has made; ``failures`` gets what could not be used."""
+
+    def __init__(self, encoder: Any, frames: FrameSink) -> None:
+        self.encoder = encoder
+        self.failures: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+        self._frames = frames
+
+    def outputframe(
         self,
         frame: Any,
         keyframe: bool = True,
@@ -168,33 +218,17 @@ class FrameSink:
         packet: object = None,
         audio: bool = False,
     ) -> None:
-        """Write a frame; signature and meaning are those of picamera2's Output.outputframe."""
-        del keyframe, packet
-        if audio or self.failure is not None:
-            return
-        try:
-            jpeg = trim(bytes(frame))
-            if not self._checked:
-                with Image.open(io.BytesIO(jpeg)) as image:
-                    check_size(image.size, self._size)
-                self._checked = True
-        except Exception as error:  # told by run(), which sees it in a second at most
-            self.failure = error
-            return
-        self._writer.frame(jpeg, self._captured_ns(timestamp))
+        """Write a frame; signature and meaning are those of picamera2's Output.outputframe.
 
-    def _captured_ns(self, timestamp: int | None) -> int:
-        """When the sensor began the frame, in nanoseconds of CLOCK_MONOTONIC.
-
-        ``timestamp`` counts microseconds from the encoder's first frame. A time that is
-        not of the last seconds is of some other clock, and now is nearer to the truth.
+        ``timestamp`` counts microseconds from the encoder's first frame.
         """
-        now = time.monotonic_ns()
-        first = self._encoder.firsttimestamp
-        if first is None or timestamp is None:
-            return now
-        captured = int(first + timestamp) * 1000
-        return captured if now - 5 * _NS < captured <= now else now
+        del keyframe, packet, audio
+        first = self.encoder.firsttimestamp
+        sensor_ns = None if first is None or timestamp is None else (first + timestamp) * 1000
+        try:
+            self._frames.write(bytes(frame), sensor_ns)
+        except Exception as error:  # told by run(), in whose thread it ends the process
+            self.failures.put(error)
 
 
 def trim(data: bytes) -> bytes:

@@ -21,6 +21,7 @@ _NS = 1_000_000_000
 def run(task: CameraTask, writer: RecordWriter) -> None:
     """Write frames at the task's rate until the process is killed."""
     pattern = Pattern(task.width, task.height, task.quality)
+    writer.started()
     period = _NS // task.fps
     due = time.monotonic_ns()
     number = 0
