@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import ViewportSize
+from playwright.sync_api import ViewportSize, expect
 
 from tests.browser.chromium import (
     DESKTOP,
@@ -15,6 +15,7 @@ from tests.browser.chromium import (
     wait_until_it_moves,
     wait_until_live,
 )
+from tests.browser.conftest import Server
 
 
 def test_the_picture_moves(server_url: str) -> None:
@@ -51,3 +52,17 @@ def test_the_picture_has_a_text_and_the_state_is_announced(server_url: str) -> N
         assert page.locator("img").first.get_attribute("alt")
         assert page.locator("[aria-live]").count() == 1
         assert page.title()
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_the_picture_moves_again_after_the_server_was_away(server: Server, noticed: bool) -> None:
+    with open_page(server.url) as page:
+        wait_until_live(page)
+        wait_until_it_moves(page)
+        page.evaluate("window.neverReloaded = true")
+        server.stop()
+        if noticed:
+            expect(page.locator("[aria-live]")).to_have_text("server unreachable")
+        server.start()
+        wait_until_it_moves(page, tries=100)
+        assert page.evaluate("window.neverReloaded")

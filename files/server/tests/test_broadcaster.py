@@ -1,6 +1,8 @@
 import asyncio
 import time
 
+import pytest
+from camera_server import broadcaster as broadcaster_module
 from camera_server.broadcaster import Broadcaster, FrameState
 
 
@@ -67,6 +69,22 @@ def test_the_last_frame_comes_again_once_a_second() -> None:
             parts.append(upcoming[1])
         assert 1.9 < time.monotonic() - began < 3
         assert parts[0] is parts[2]
+
+    asyncio.run(watch())
+
+
+def test_nothing_is_repeated_once_it_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcaster_module, "REPEAT_SECONDS", 0.02)
+
+    async def watch() -> None:
+        broadcaster = Broadcaster()
+        publish(broadcaster, b"one")
+        broadcaster.clear()
+        await asyncio.sleep(0.1)  # nothing must happen, so there is nothing to wait for
+        publish(broadcaster, b"two")
+        upcoming = await broadcaster.next_part(0)
+        assert upcoming is not None
+        assert upcoming[0] == 2, "the second turn, since two frames were all that there was"
 
     asyncio.run(watch())
 

@@ -105,6 +105,14 @@ def test_a_snapshot_can_ask_for_a_frame_that_is_new(shared: RunningServer) -> No
     assert shared.get("/snapshot?max_age=-1")[0] == 422
 
 
+def test_what_a_request_carries_is_not_logged(server: RunningServer) -> None:
+    assert server.get("/state?token=geheim")[0] == 200
+    assert server.get("/nowhere?token=geheim")[0] == 404
+    server.stop()
+    assert any("stopping" in line for line in server.log)
+    assert not any("geheim" in line for line in server.log), server.log
+
+
 def test_the_page_works_behind_any_path(shared: RunningServer) -> None:
     status, body, headers = shared.get("/")
     page = body.decode()
@@ -114,6 +122,9 @@ def test_the_page_works_behind_any_path(shared: RunningServer) -> None:
     assert 'src="video"' in page
     assert 'alt="' in page
     assert 'aria-live="polite"' in page
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "img-src 'self'" in policy
     for absolute in ('src="/', 'href="/', "http://", "https://", 'fetch("/'):
         assert absolute not in page
 
