@@ -24,6 +24,7 @@ PACKAGES = (
     "systemd-sysv",
 )
 HOST_CA = Path("/usr/local/share/ca-certificates")
+KEYRINGS = Path("/usr/share/keyrings")
 
 
 def checkout_id() -> str:
@@ -63,7 +64,8 @@ def build() -> str:
     name = _name()
     if docker("images", "--quiet", name).strip():
         return name
-    if not shutil.which("mmdebstrap"):
+    # Ubuntu has mmdebstrap without Debian's keys.
+    if not shutil.which("mmdebstrap") or not any(KEYRINGS.glob("debian-archive-keyring.*")):
         install_packages("mmdebstrap", "debian-archive-keyring")
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="image-") as scratch:
@@ -89,11 +91,14 @@ def build() -> str:
         (context / "host-ca").mkdir()
         for path in _host_cas():
             shutil.copy(path, context / "host-ca")
+        # Another builder of buildx than the engine's own would neither find the base nor leave the
+        # image in the engine. `env` takes this through sudo.
+        *prefix, client = docker_command()
         step(
             "Build the device image",
             [
-                *[*docker_command(), "build", "--build-arg", f"ROOTFS={base}"],
-                *["--tag", name, str(context)],
+                *[*prefix, "env", "BUILDX_BUILDER=default", client],
+                *["build", "--build-arg", f"ROOTFS={base}", "--tag", name, str(context)],
             ],
             "Are Debian's package archive and PyPI in reach from inside a container?",
         )
