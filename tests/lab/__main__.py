@@ -84,6 +84,9 @@ def main(arguments: list[str]) -> int:
     except LabError as error:
         say(f"\nERROR: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("\nInterrupted: the same command carries on from here")
+        return 130
     return 0
 
 

@@ -47,8 +47,10 @@ def environment() -> dict[str, str]:
     }
 
 
-def output(command: Sequence[str], stdin: str | None = None, timeout: float = 60) -> str:
+def output(command: Sequence[str], stdin: str = "", timeout: float = 60) -> str:
     """Run a short command and return its standard output.
+
+    It never reads from the terminal: its standard input is what is given here, and then ends.
 
     Raises:
         LabError: it ended with another code than 0, with what it said; its standard input, which
@@ -93,6 +95,10 @@ def step(
                 break
             except subprocess.TimeoutExpired:
                 say(f"   {title}: {time.monotonic() - began:.0f} s so far")
+            except KeyboardInterrupt:
+                # Ctrl-C reached it too: let it end before its files are removed from under it.
+                child.wait()
+                raise
     if code:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise LabError(f"{title}: failed (the whole log is in {log})\n{tail}\n{hint}")

@@ -8,7 +8,7 @@ import time
 
 from . import collection, device, image
 from .console import BIN, CACHE, ROOT, LabError, environment, heading, say
-from .engine import docker_command, lease
+from .engine import NoEngineError, docker_command, lease
 
 NAME = "camera-1"
 
@@ -63,7 +63,7 @@ def down(group: str) -> None:
     heading("Remove the demo")
     try:
         docker_command()
-    except LabError:
+    except NoEngineError:
         # No engine, so no device: do not start one to find that out.
         shutil.rmtree(device.folder(group), ignore_errors=True)
         say("   No Docker engine answers: there is nothing but files to remove")

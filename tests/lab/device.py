@@ -55,7 +55,7 @@ def _containers(group: str) -> list[str]:
     return docker("ps", "--all", "--filter", own, "--format", "{{.Names}}").split()
 
 
-def execute(group: str, name: str, *command: str, stdin: str | None = None) -> str:
+def execute(group: str, name: str, *command: str, stdin: str = "") -> str:
     """Run a command on a device as root, past SSH, and return its standard output."""
     return docker("exec", "--interactive", container(group, name), *command, stdin=stdin)
 
@@ -67,21 +67,30 @@ def port(group: str, name: str, inner: int) -> int:
 
 
 def _wait_until_running(group: str, name: str) -> None:
+    ask = "systemctl is-system-running; systemctl is-active ssh.service; :"
+    failed_units = ("systemctl", "list-units", "--failed", "--plain", "--no-legend")
     deadline = time.monotonic() + BOOT_SECONDS
     while True:
         try:
-            state = execute(group, name, "systemctl", "is-system-running").strip()
+            state = execute(group, name, "sh", "-c", ask).split()
         except LabError as error:
-            # It also ends with an error while it is not running yet.
-            state = str(error)
-        if state == "running":
+            state = [str(error)]
+        if state == ["running", "active"]:
+            return
+        if state == ["degraded", "active"]:
+            # Booted, and in reach: a unit may fail for a reason that lies in the host.
+            units = [line.split()[0] for line in execute(group, name, *failed_units).splitlines()]
+            say(f"   WARNING: {name} runs, but without {', '.join(units)}, which failed to start")
             return
         if time.monotonic() > deadline:
             try:
-                failed = execute(group, name, "systemctl", "--failed", "--no-legend")
+                failed = execute(group, name, *failed_units)
             except LabError:
                 failed = docker("logs", "--tail", "20", container(group, name))
-            raise LabError(f"{name} has not booted within {BOOT_SECONDS} s: {state}\n{failed}")
+            raise LabError(
+                f"{name} has not booted within {BOOT_SECONDS} s; of the system and ssh.service,"
+                f" systemd says: {' and '.join(state)}\n{failed}"
+            )
         time.sleep(0.3)
 
 
@@ -130,7 +139,7 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
     Raises:
         LabError: the image could not be built, or a device has not booted.
     """
-    name_of_image = image.build()
+    wanted = image.build()
     network = _network(group)
     home = folder(group)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -139,13 +148,18 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
     hosts = {}
     for name in names:
         own = container(group, name)
-        if own not in _containers(group):
+        exists = own in _containers(group)
+        if exists and docker("inspect", "--format", "{{.Config.Image}}", own).strip() != wanted:
+            say(f"   Remove the simulated device {name}: it runs on an older image")
+            docker("rm", "--force", "--volumes", own, timeout=120)
+            exists = False
+        if not exists:
             say(f"   Start the simulated device {name}")
             docker(
                 *["run", "--detach", "--name", own, "--hostname", name, "--network", network],
                 *["--label", f"{LABEL}={network}", *_RUN_OPTIONS],
                 *["--publish", "127.0.0.1::22", "--publish", f"127.0.0.1::{SERVER_PORT}"],
-                name_of_image,
+                wanted,
             )
         docker("start", own)
         _wait_until_running(group, name)

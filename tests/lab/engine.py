@@ -12,11 +12,13 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from .console import LabError, install_packages, output, say, sudo
@@ -26,29 +28,74 @@ START_SECONDS = 60
 STOP_SECONDS = 60
 
 
-def _state_folder() -> Path:
-    """Return the folder of lock and record: the machine's for root, else the user's own."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    base = Path("/run") if os.geteuid() == 0 else Path(runtime)
-    folder = base / "rpi-camera-lab"
-    folder.mkdir(mode=0o700, exist_ok=True)
+class NoEngineError(LabError):
+    """No Docker engine answers."""
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder that is this user's alone, or see that it is; return it.
+
+    Raises:
+        LabError: it is somebody else's, or others may look into it.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if (found.st_uid, found.st_mode) != (os.geteuid(), stat.S_IFDIR | 0o700):
+        raise LabError(
+            f"{folder} says which engine the lab may stop, so it must be a folder of yours with"
+            " mode 0700, and it is not: find out who made it, then remove it"
+        )
     return folder
 
 
-def _docker_command() -> list[str] | None:
-    """Return how to reach an engine that answers, by sudo if need be, or None."""
-    if shutil.which("docker") is None:
-        return None
-    for prefix in ([], sudo()):
-        ask = [*prefix, "docker", "version", "--format", "{{.Server.Version}}"]
-        if subprocess.run(ask, capture_output=True, timeout=60, check=False).returncode == 0:
-            return [*prefix, "docker"]
-        if not sudo():
-            break
-    return None
+def _state_folder() -> Path:
+    """Return the folder of lock and record: root's in /run, else the user's own."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    base = Path("/run") if os.geteuid() == 0 else Path(runtime)
+    return own_folder(base / f"rpi-camera-lab-{os.geteuid()}")
 
 
-def docker(*arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+def _refuse_what_cannot_run_devices(client: tuple[str, ...], version: str) -> None:
+    """Raise LabError, with what to do, for an engine that answers and will not do.
+
+    Args:
+        client: how to reach it.
+        version: what `docker version` said of client and server.
+    """
+    if "podman" in version.lower():
+        raise LabError(
+            "`docker` is Podman here, and the lab runs on a Docker engine only. Install docker.io"
+            " in place of podman-docker (or unset DOCKER_HOST, if it leads to Podman)."
+        )
+    if "rootless" in output([*client, "info", "--format", "{{.SecurityOptions}}"]):
+        raise LabError(
+            "this Docker engine runs rootless, where simulated devices get no device nodes. Use"
+            " the system's engine: `docker context use default`, and unset DOCKER_HOST."
+        )
+
+
+@cache
+def docker_command() -> tuple[str, ...]:
+    """Return how to reach an engine that answers, by sudo if need be; remembered until it ends.
+
+    Raises:
+        NoEngineError: no engine answers.
+        LabError: one does that cannot run simulated devices.
+    """
+    if shutil.which("docker"):
+        for prefix in ([], sudo()):  # For root both are the same.
+            client = (*prefix, "docker")
+            try:
+                version = output([*client, "version"])
+            except LabError:
+                continue
+            _refuse_what_cannot_run_devices(client, version)
+            return client
+    raise NoEngineError("no Docker engine answers; `make demo` starts one when it is missing")
+
+
+def docker(*arguments: str, stdin: str = "", timeout: float = 60) -> str:
     """Run the Docker client and return its standard output.
 
     Raises:
@@ -57,22 +104,18 @@ def docker(*arguments: str, stdin: str | None = None, timeout: float = 60) -> st
     return output([*docker_command(), *arguments], stdin=stdin, timeout=timeout)
 
 
-def docker_command() -> list[str]:
-    """Return the Docker client's command, with sudo if the engine wants it.
-
-    Raises:
-        LabError: no engine answers.
-    """
-    command = _docker_command()
-    if command is None:
-        raise LabError("no Docker engine answers; `make demo` starts one when it is missing")
-    return command
+def _answers() -> bool:
+    try:
+        docker_command()
+    except NoEngineError:
+        return False
+    return True
 
 
 def _wait_for_answer(seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if _docker_command():
+        if _answers():
             return True
         time.sleep(0.5)
     return False
@@ -119,7 +162,7 @@ def _stop_if_ours_and_unused(folder: Path) -> None:
     if _start_time(pid) != record["start_time"]:
         record_file.unlink()
         return
-    if _docker_command() and docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").strip():
+    if _answers() and docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").strip():
         return
     say("   Stop the Docker engine that the lab started: no simulated device is left")
     subprocess.run([*sudo(), "kill", f"-{signal.SIGTERM.value}", str(pid)], check=False)
@@ -131,6 +174,7 @@ def _stop_if_ours_and_unused(folder: Path) -> None:
         if time.monotonic() > deadline:
             raise LabError(f"dockerd (process {pid}) does not end; see {folder / 'dockerd.log'}")
         time.sleep(0.2)
+    docker_command.cache_clear()
     record_file.unlink()
 
 
@@ -144,13 +188,12 @@ def lease() -> Iterator[None]:
     folder = _state_folder()
     with (folder / "lease").open("w") as lease_lock, (folder / "start").open("w") as start_lock:
         fcntl.flock(lease_lock, fcntl.LOCK_SH)
-        fcntl.flock(start_lock, fcntl.LOCK_EX)
         try:
-            if _docker_command() is None:
+            fcntl.flock(start_lock, fcntl.LOCK_EX)
+            docker_command.cache_clear()
+            if not _answers():
                 _start(folder)
-        finally:
             fcntl.flock(start_lock, fcntl.LOCK_UN)
-        try:
             yield
         finally:
             fcntl.flock(lease_lock, fcntl.LOCK_UN)
