@@ -97,7 +97,7 @@ def restored(device: Device) -> Iterator[Device]:
         ),
         (
             {"bootstrap_features": ["camera_app", "toaster"]},
-            "bootstrap_features is [camera_app, toaster]; allowed is [camera_app]",
+            "bootstrap_features is ['camera_app', 'toaster']; allowed is ['camera_app']",
         ),
     ],
     ids=["port", "width", "name", "fps", "camera_id", "address", "feature"],
