@@ -59,7 +59,10 @@ bench-bootstrap: $(READY)  ## How long the second bootstrap takes against the fi
 	@$(BIN)/python -m tests.lab bench-bootstrap
 
 requirements: $(READY)  ## Pin what the server needs anew
-	cd files/server && uv pip compile pyproject.toml --output-file requirements.txt --upgrade
+	cd files/server && uv pip compile pyproject.toml --group build --upgrade --universal \
+	    --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements" \
+	    --quiet --output-file requirements.txt
 
 clean:  ## Remove .cache; run `make demo-down` first
 	rm -rf .cache
