@@ -102,10 +102,9 @@ def _give_access(group: str, name: str) -> dict[str, Any]:
         output(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(key)])
     password = secrets.token_urlsafe(12)
     execute(group, name, "chpasswd", stdin=f"{USER}:{password}\n")
-    authorized = f"/home/{USER}/.ssh/authorized_keys"
-    write = f"umask 077; mkdir -p /home/{USER}/.ssh; cat > {authorized}"
-    execute(group, name, "runuser", "-u", USER, "--", "sh", "-c", write,
-            stdin=key.with_suffix(".pub").read_text())  # fmt: skip
+    write = "umask 077; mkdir -p ~/.ssh; cat > ~/.ssh/authorized_keys"
+    public_key = key.with_suffix(".pub").read_text()
+    execute(group, name, "runuser", "-l", USER, "-c", write, stdin=public_key)
     ssh_port = port(group, name, 22)
     host_keys = execute(group, name, "sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
     known_hosts = home / f"known_hosts.{name}"
