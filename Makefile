@@ -32,8 +32,8 @@ lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy
-	cd files/server && mypy --cache-dir=$(CURDIR)/.cache/mypy-server src tests
-	ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/.cache/checkout ansible-lint --profile production --offline --strict
+	cd files/server && mypy --cache-dir="$(CURDIR)/.cache/mypy-server" src tests
+	ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.cache/checkout" ansible-lint --profile production --offline --strict
 
 unit: $(READY) $(LINK)  ## Unit tests of modules, roles and lab
 	PYTHONPATH=.cache/checkout python -m pytest tests/unit
@@ -42,7 +42,7 @@ sanity: $(READY)  ## ansible-test sanity on a copy of the checkout
 	tests/sanity.sh
 
 server: $(READY)  ## The server's own tests
-	python -m pytest files/server/tests
+	python -m pytest -o cache_dir="$(CURDIR)/.cache/pytest" files/server/tests
 
 browser: $(READY)  ## The server's page in a real Chromium
 	python -m tests.lab chromium
@@ -72,4 +72,4 @@ $(READY): tests/requirements.txt tests/setup.sh files/server/pyproject.toml
 	@touch $@
 
 $(LINK):
-	@mkdir -p $(@D) && ln -sfn $(CURDIR) $@
+	@mkdir -p $(@D) && ln -sfn "$(CURDIR)" $@

@@ -91,6 +91,11 @@ def restored(device: Device) -> Iterator[Device]:
             " each needs one of its own",
         ),
         (
+            {"camera_app_cameras": [{"name": "a", "source": "picamera2", "camera_id": ""}]},
+            'camera_app_cameras: camera_id of a is ""; allowed is a name or a number from the list'
+            " that rpi_camera.fleet.camera_info gives",
+        ),
+        (
             {"bootstrap_stream_url": "garden:8080"},
             "bootstrap_stream_url is garden:8080; allowed is an address that begins with http://"
             " or https://",
@@ -100,7 +105,7 @@ def restored(device: Device) -> Iterator[Device]:
             "bootstrap_features is ['camera_app', 'toaster']; allowed is ['camera_app']",
         ),
     ],
-    ids=["port", "width", "name", "fps", "camera_id", "address", "feature"],
+    ids=["port", "width", "name", "fps", "same camera", "no camera_id", "address", "feature"],
 )
 def test_bad_input_is_refused_before_the_first_change(
     device: Device, variables: dict[str, object], message: str
@@ -128,6 +133,19 @@ def test_a_stream_that_the_controller_does_not_see_makes_the_play_red(device: De
     went_well, output = _bootstrap(device, bootstrap_stream_url="http://127.0.0.1:9/video")
     assert not went_well
     assert "The device streams, but the controller does not see it" in output
+
+
+def test_a_port_that_another_program_has_is_told_with_the_server_s_own_words(
+    restored: Device,
+) -> None:
+    squat = "systemd-run --quiet --unit=squatter python3 -m http.server 8081"
+    restored.run("sh", "-c", squat)
+    try:
+        went_well, output = _bootstrap(restored, camera_app_port=8081)
+    finally:
+        restored.run("systemctl", "stop", "squatter")
+    assert not went_well
+    assert "cannot listen on 0.0.0.0 port 8081: Address already in use" in output
 
 
 def test_restricted_listens_on_the_device_s_loopback_address_only(restored: Device) -> None:

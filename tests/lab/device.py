@@ -117,7 +117,8 @@ def _give_access(group: str, name: str) -> dict[str, Any]:
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_ssh_private_key_file": str(key),
         "ansible_ssh_common_args": (
-            f"-o UserKnownHostsFile={known_hosts} -o StrictHostKeyChecking=yes"
+            # Quoted twice: Ansible splits the words, and ssh splits this option's value.
+            f"""-o 'UserKnownHostsFile="{known_hosts}"' -o StrictHostKeyChecking=yes"""
             " -o IdentitiesOnly=yes"
         ),
         "bootstrap_stream_url": f"http://127.0.0.1:{port(group, name, SERVER_PORT)}/video",

@@ -1,8 +1,8 @@
 """The Docker engine under the lab: the one that answers, or one that the lab starts and ends.
 
 An engine is the machine's, not a checkout's: several checkouts may use it at once. Whoever uses it
-holds a lease (a shared lock). The lab's own engine ends when the last lease has ended and no device
-of any checkout is left.
+holds a lease (a shared lock). The lab's own engine ends when the last lease has ended, no device
+of any checkout is left, and nobody else's container runs on it.
 """
 
 from __future__ import annotations
@@ -162,8 +162,13 @@ def _stop_if_ours_and_unused(folder: Path) -> None:
     if _start_time(pid) != record["start_time"]:
         record_file.unlink()
         return
-    if _answers() and docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").strip():
-        return
+    if _answers():
+        if docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").strip():
+            return
+        # Whoever else has found this engine answering may run containers of their own on it.
+        if docker("ps", "--quiet").strip():
+            say("   The Docker engine that the lab started goes on: containers of others run on it")
+            return
     say("   Stop the Docker engine that the lab started: no simulated device is left")
     subprocess.run([*sudo(), "kill", f"-{signal.SIGTERM.value}", str(pid)], check=False)
     deadline = time.monotonic() + STOP_SECONDS

@@ -124,7 +124,7 @@ def test_the_page_works_behind_any_path(shared: RunningServer) -> None:
     assert 'aria-live="polite"' in page
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    assert "img-src 'self'" in policy
+    assert "img-src 'self' data:" in policy  # the page's empty icon is a data address
     for absolute in ('src="/', 'href="/', "http://", "https://", 'fetch("/'):
         assert absolute not in page
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,3 +153,17 @@ def test_somebody_else_s_folder_is_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
     with pytest.raises(console.LabError, match="find out who made it"):
         engine.own_folder(tmp_path)
+
+
+@pytest.mark.parametrize("others", ["", "0123456789ab"], ids=["unused", "with others' containers"])
+def test_our_engine_ends_only_when_nobody_has_containers_on_it(
+    fake_docker: FakeDocker, tmp_path: Path, others: str
+) -> None:
+    fake_docker(DOCKER, before=f'case "$*" in "ps --quiet") echo {others};; esac')
+    with subprocess.Popen(["sleep", "60"]) as stand_in:
+        record = {"pid": stand_in.pid, "start_time": engine._start_time(stand_in.pid)}
+        (tmp_path / "engine.json").write_text(json.dumps(record))
+        engine._stop_if_ours_and_unused(tmp_path)
+        running = engine._start_time(stand_in.pid) == record["start_time"]
+        stand_in.kill()
+    assert running is bool(others)

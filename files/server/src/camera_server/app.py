@@ -128,7 +128,7 @@ _HEADERS = {name.decode(): value.decode() for name, value in NO_STORE}
 @_whole_server.get("/")
 async def page() -> Response:
     """Answer with the page for people."""
-    policy = "default-src 'none'; img-src 'self'; connect-src 'self'"
+    policy = "default-src 'none'; img-src 'self' data:; connect-src 'self'"
     policy += "; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return HTMLResponse(
         _PAGE, headers={"cache-control": "no-cache", "content-security-policy": policy}
