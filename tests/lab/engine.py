@@ -124,10 +124,10 @@ def _wait_for_answer(seconds: float) -> bool:
 def _start_time(pid: int) -> str | None:
     """Return when a process started (field 22 of proc(5)'s stat), None if there is none."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        line = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    return stat.rpartition(")")[2].split()[19]
+    return line.rpartition(")")[2].split()[19]
 
 
 def _start(folder: Path) -> None:

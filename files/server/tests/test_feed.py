@@ -165,9 +165,9 @@ def test_a_program_that_is_not_there_is_a_reason_too(starts: Path) -> None:
     play("", starts, scene, command=["/nowhere/camera"])
 
 
-def test_a_fault_of_our_own_does_not_end_the_feed(
-    starts: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def a_fault_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first drawing of a placeholder fail in a way that nothing foresees."""
     faults = [ValueError("a fault for this test")]
 
     def draw_or_fail(width: int, height: int, title: str, text: str) -> bytes:
@@ -177,6 +177,11 @@ def test_a_fault_of_our_own_does_not_end_the_feed(
 
     monkeypatch.setattr("camera_server.feed.draw_placeholder", draw_or_fail)
 
+
+@pytest.mark.usefixtures("a_fault_of_our_own")
+def test_a_fault_of_our_own_does_not_end_the_feed(
+    starts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scene(feed: CameraFeed) -> None:
         with feed.wanted():
             await shown(feed, FrameState.STARTING, FrameState.LIVE)
@@ -185,18 +190,10 @@ def test_a_fault_of_our_own_does_not_end_the_feed(
     assert "a fault for this test" in caplog.text
 
 
+@pytest.mark.usefixtures("a_fault_of_our_own")
 def test_who_comes_and_goes_after_a_fault_of_our_own_is_a_viewer_like_any_other(
-    starts: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    starts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    faults = [ValueError("a fault for this test")]
-
-    def draw_or_fail(width: int, height: int, title: str, text: str) -> bytes:
-        if faults:
-            raise faults.pop()
-        return draw_placeholder(width, height, title, text)
-
-    monkeypatch.setattr("camera_server.feed.draw_placeholder", draw_or_fail)
-
     async def scene(feed: CameraFeed) -> None:
         with feed.wanted():
             await until(lambda: "a fault in the server" in caplog.text)
