@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import http.client
 import io
+import itertools
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,3 +97,53 @@ class Viewer:
         trace: TracebackType | None,
     ) -> None:
         self._connection.close()
+
+
+class Watcher:
+    """Watches a stream in a thread for as long as its context lasts, and comes back when it ends.
+
+    It begins with a live frame: one that never comes raises TimeoutError.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Take note of the stream's address; nothing is asked yet."""
+        self._url = url
+        self._times: list[float] = []
+        self._began = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            try:
+                with Viewer(self._url, timeout=3) as viewer:
+                    for part in viewer:
+                        if part.live:
+                            self._times.append(part.when)
+                            self._began.set()
+                        if self._over.is_set():
+                            break
+            except (OSError, http.client.HTTPException, AssertionError):
+                # Refused or cut off: a gap, which the next live frame ends.
+                time.sleep(0.05)
+
+    @property
+    def largest_gap(self) -> float:
+        """The longest time (s) without a live frame, up to now."""
+        times = [*self._times, time.monotonic()]
+        return max(after - before for before, after in itertools.pairwise(times))
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        if not self._began.wait(30):
+            raise TimeoutError(f"no live frame from {self._url} within 30 s")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join(timeout=15)

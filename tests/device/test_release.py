@@ -1,0 +1,147 @@
+"""Releases of the server on a bootstrapped device: good ones, broken ones, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.device.conftest import Device
+from tests.lab.collection import COLLECTIONS
+from tests.viewer import Watcher
+
+RELEASES = "/opt/rpi_camera/releases"
+PAYLOAD = COLLECTIONS / "ansible_collections/rpi_camera/fleet/files/server"
+SOURCES = PAYLOAD / "src/camera_server"
+Edit = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def edit() -> Iterator[Edit]:
+    """Return a function that replaces a text in a file of the payload that the controller has."""
+    texts: dict[str, str] = {}
+
+    def replace(name: str, old: str, new: str) -> None:
+        text = (PAYLOAD / name).read_text()
+        texts.setdefault(name, text)
+        assert old in text
+        (PAYLOAD / name).write_text(text.replace(old, new))
+
+    yield replace
+    for name, text in texts.items():
+        (PAYLOAD / name).write_text(text)
+
+
+def _releases(device: Device) -> set[str]:
+    return set(device.run("ls", RELEASES).split())
+
+
+def _running(device: Device) -> str:
+    """Return the release that the server was started from."""
+    command = device.run("cat", f"/proc/{device.pid()}/cmdline")
+    return command.removeprefix(f"{RELEASES}/").partition("/")[0]
+
+
+def test_a_changed_payload_is_a_release_beside_the_one_before(restored: Device, edit: Edit) -> None:
+    first = _running(restored)
+    name = "src/camera_server/__init__.py"
+    edit(name, '"""', '# Another release.\n"""')
+    play = restored.bootstrap()
+    assert play.went_well, play.output
+    second = _running(restored)
+    assert _releases(restored) == {first, second}
+    edit(name, "# Another", "# Yet another")
+    play = restored.bootstrap()
+    assert play.went_well, play.output
+    # The one that ran before stays, the one before that is gone.
+    assert _releases(restored) == {second, _running(restored)}
+
+
+BROKEN = {
+    "exits at once": ("src/camera_server/cli.py", "serve(settings)\n", "sys.exit(3)\n"),
+    "never gives a frame": (
+        "src/camera_server/cameras/__main__.py",
+        "_end_with(task.server_pid)",
+        "_end_with(task.server_pid); signal.pause()",
+    ),
+    "wrong Python": (
+        "pyproject.toml",
+        'requires-python = ">=3.11"',
+        'requires-python = ">=3.99"',
+    ),
+}
+SAID = {
+    "exits at once": "status=3",
+    "never gives a frame": "no live frames",
+    "wrong Python": "requires a different Python",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_release_leaves_the_one_before_streaming(
+    device: Device, edit: Edit, kind: str
+) -> None:
+    before, pid = _running(device), device.pid()
+    edit(*BROKEN[kind])
+    with Watcher(f"{device.url}video") as watcher:
+        play = device.bootstrap()
+        gap = watcher.largest_gap
+    assert not play.went_well
+    assert SAID[kind] in play.output
+    assert gap < 3
+    assert (_running(device), device.pid()) == (before, pid)
+    assert "camera-server-trial" not in device.run("systemctl", "list-units", "--all", "--plain")
+
+
+def test_a_release_that_fails_with_the_camera_gives_way_to_the_one_before(
+    device: Device, edit: Edit
+) -> None:
+    before = _running(device)
+    # Its trial has drawn pictures, and goes well.
+    edit(
+        "src/camera_server/cameras/picamera2_source.py",
+        "    camera.start_recording(",
+        '    raise CameraError("this release cannot use the camera")\n    camera.start_recording(',
+    )
+    play = device.bootstrap()
+    assert not play.went_well
+    assert "this release cannot use the camera" in play.output
+    assert "What ran before runs again." in play.output
+    assert _running(device) == before
+    with device.viewer() as viewer:
+        viewer.first()
+
+
+def test_a_configuration_that_fails_with_the_camera_gives_way_to_the_one_before(
+    device: Device,
+) -> None:
+    configuration = device.run("cat", "/etc/rpi_camera/camera-server.toml")
+    camera = {"name": "camera", "source": "picamera2", "width": 9152, "height": 9152}
+    play = device.bootstrap(camera_app_cameras=[camera])
+    assert not play.went_well
+    assert "instead of 9152x9152; set a width and height that it has" in play.output
+    assert device.run("cat", "/etc/rpi_camera/camera-server.toml") == configuration
+    with device.viewer() as viewer:
+        viewer.first()
+    play = device.bootstrap()
+    assert play.went_well, play.output
+    assert play.changed == 0
+
+
+def test_a_switch_that_was_broken_off_is_finished_by_the_next_run(device: Device) -> None:
+    before = device.pid()
+    # As a run leaves it that has kept the way back and lost its connection then.
+    device.run(
+        "sh",
+        "-ec",
+        "mkdir -m 0700 /opt/rpi_camera/rollback; cd /opt/rpi_camera/rollback;"
+        " cp -a /etc/rpi_camera/camera-server.toml /etc/systemd/system/camera-server.service .;"
+        ' ln -s "$(readlink ../current)" release',
+    )
+    play = device.bootstrap()
+    assert play.went_well, play.output
+    assert device.pid() != before
+    assert "rollback" not in device.run("ls", "/opt/rpi_camera").split()
+    play = device.bootstrap()
+    assert play.went_well, play.output
+    assert play.changed == 0
