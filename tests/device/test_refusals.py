@@ -1,0 +1,252 @@
+"""What bootstrap refuses before it changes anything, in the words that the documentation explains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.device.conftest import Device, Play
+
+DOCUMENTED = " ".join(
+    (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text().replace("`", "").split()
+)
+CAMERA = {"name": "door", "source": "test-pattern"}
+REAL = {"name": "door", "source": "picamera2"}
+ANNA = {"name": "anna", "password": "correct horse"}
+
+CASES: dict[str, tuple[dict[str, object], str]] = {
+    "misspelt": (
+        {"camera_app_prot": 8081},
+        "camera_app_prot: the role camera_app has no such variable; allowed are camera_app_access,",
+    ),
+    "port": (
+        {"camera_app_port": 80},
+        "camera_app_port is 80; allowed is 1024 to 65535",
+    ),
+    "width": (
+        {"camera_app_cameras": [CAMERA | {"width": 641}]},
+        "camera_app_cameras: width of door is 641; allowed is an even number from 64 to 9152",
+    ),
+    "no size": (
+        {"camera_app_cameras": [CAMERA | {"height": 0}]},
+        "camera_app_cameras: height of door is 0; allowed is an even number from 64 to 9152",
+    ),
+    "rate": (
+        {"camera_app_cameras": [CAMERA | {"fps": -5}]},
+        "camera_app_cameras: fps of door is -5; allowed is a number from 1 to 120",
+    ),
+    "quality": (
+        {"camera_app_cameras": [CAMERA | {"quality": 100}]},
+        "camera_app_cameras: quality of door is 100; allowed is a number from 1 to 95",
+    ),
+    "no number": (
+        {"camera_app_cameras": [CAMERA | {"fps": True}]},
+        "camera_app_cameras: fps of door is True; allowed is a number from 1 to 120",
+    ),
+    "source": (
+        {"camera_app_cameras": [{"name": "door", "source": "webcam"}]},
+        "value of source must be one of: picamera2, test-pattern, got: webcam",
+    ),
+    "camera's name": (
+        {"camera_app_cameras": [CAMERA | {"name": "Door"}]},
+        "camera_app_cameras: Door is no name for a camera; allowed are 1 to 63 lower-case"
+        " letters, digits and hyphens, with no hyphen at either end",
+    ),
+    "one name twice": (
+        {"camera_app_cameras": [CAMERA, CAMERA]},
+        "camera_app_cameras names door, door; it takes at least one camera, and no name twice",
+    ),
+    "same camera": (
+        {"camera_app_cameras": [REAL, REAL | {"name": "gate"}]},
+        "camera_app_cameras: the camera_id of the picamera2 cameras is unset, unset;"
+        " each needs one of its own",
+    ),
+    "no camera_id": (
+        {"camera_app_cameras": [REAL | {"camera_id": ""}]},
+        'camera_app_cameras: camera_id of door is ""; allowed is a name or a number from the list'
+        " that rpi_camera.fleet.camera_info gives",
+    ),
+    "unknown camera_id": (
+        {"camera_app_cameras": [REAL | {"camera_id": "imx708"}]},
+        "camera_app_cameras: camera_id is imx708; allowed is a name or a number from the list of"
+        " the device's cameras: 0 or vcam1, 1 or vcam0",
+    ),
+    "host": (
+        {"camera_app_host": "localhots"},
+        "camera_app_host is localhots, which is no address of garden; allowed is one of its own,"
+        " 0.0.0.0 or ::",
+    ),
+    "somebody else's host": (
+        {"camera_app_host": "192.0.2.7"},
+        "camera_app_host is 192.0.2.7, which is no address of garden; allowed is one of its own,"
+        " 0.0.0.0 or ::",
+    ),
+    "open with users": (
+        {"camera_app_access": "open", "camera_app_users": [ANNA]},
+        "camera_app_access is open, and camera_app_users names anna; allowed is one of the two:"
+        " open asks nobody for a password",
+    ),
+    "user twice": (
+        {"camera_app_access": "restricted", "camera_app_users": [ANNA, ANNA]},
+        "camera_app_users names anna, anna; allowed is each name once",
+    ),
+    "user's name": (
+        {"camera_app_access": "restricted", "camera_app_users": [ANNA | {"name": "Anna B"}]},
+        "camera_app_users: Anna B is no name for a user; allowed are 1 to 32 lower-case letters,"
+        " digits, dots, underscores and hyphens, beginning with a letter",
+    ),
+    "password": (
+        {"camera_app_access": "restricted", "camera_app_users": [ANNA | {"password": "secret"}]},
+        "camera_app_users: the password of anna has 6 characters; allowed are 8 to 1024",
+    ),
+    "package index": (
+        {"camera_app_package_index": "pypi.org"},
+        "camera_app_package_index is pypi.org; allowed is an address that begins with http:// or"
+        " https://",
+    ),
+    "address": (
+        {"bootstrap_stream_url": "garden:8080"},
+        "bootstrap_stream_url is garden:8080; allowed is an address that begins with http:// or"
+        " https://, or nothing at all",
+    ),
+    "feature": (
+        {"bootstrap_features": ["camera_app", "toaster"]},
+        "bootstrap_features is ['camera_app', 'toaster']; allowed is ['camera_app']",
+    ),
+}
+
+
+def _assert_refused(device: Device, play: Play, message: str) -> None:
+    """See that a play was refused with a message that is documented, and that nothing changed."""
+    assert message in DOCUMENTED
+    assert not play.went_well
+    assert message.replace("garden", device.name) in play.output.replace("`", "")
+    assert play.changed == 0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_refused_before_the_first_change(device: Device, case: str) -> None:
+    variables, message = CASES[case]
+    play = device.bootstrap(**variables)
+    _assert_refused(device, play, message)
+    assert "correct horse" not in play.output
+
+
+def test_a_port_that_another_program_has_is_refused_with_its_name(device: Device) -> None:
+    before = device.pid()
+    squat = "systemd-run --quiet --unit=squatter python3 -m http.server 8081"
+    device.run("sh", "-ec", f"{squat}; until ss -Hltn 'sport = :8081' | grep -q .; do :; done")
+    try:
+        pid = device.run("systemctl", "show", "--value", "--property=MainPID", "squatter").strip()
+        play = device.bootstrap(camera_app_port=8081)
+    finally:
+        device.run("systemctl", "stop", "squatter")
+    message = (
+        f"camera_app_port is 8081, and on garden another program listens there: python3, pid {pid};"
+        " allowed is a free port from 1024 to 65535"
+    )
+    assert message.replace(pid, "812") in DOCUMENTED
+    assert not play.went_well
+    assert message.replace("garden", device.name) in play.output
+    assert play.changed == 0
+    assert device.pid() == before
+
+
+@contextmanager
+def _mounted(device: Device, size: str) -> Iterator[None]:
+    """Hide the installed releases behind an empty file system, so that one has to be made."""
+    device.run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", "/opt")
+    try:
+        yield
+    finally:
+        device.run("umount", "/opt")
+
+
+def test_a_disk_without_room_is_refused(device: Device) -> None:
+    with _mounted(device, "100M"):
+        play = device.bootstrap()
+    _assert_refused(
+        device,
+        play,
+        "garden has 100 MB free on the file system of /opt; a release of the server takes 200 MB"
+        " while it is made",
+    )
+
+
+def test_an_index_that_the_device_does_not_reach_is_refused(device: Device) -> None:
+    with _mounted(device, "1G"):
+        play = device.bootstrap(camera_app_package_index="http://127.0.0.1:9/simple")
+    _assert_refused(
+        device,
+        play,
+        "camera_app_package_index is http://127.0.0.1:9/simple, which garden does not reach:",
+    )
+
+
+def test_a_wheelhouse_for_another_python_is_refused(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A controller without internet that has only what does not fit.
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    (tmp_path / "uvloop-0.23.0-cp312-cp312-manylinux2014_aarch64.whl").touch()
+    python = device.run(
+        "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"
+    ).strip()
+    machine = device.run("uname", "-m").strip()
+    with _mounted(device, "1G"):
+        play = device.bootstrap(camera_app_wheelhouse=str(tmp_path))
+    message = (
+        f"camera_app_wheelhouse is {tmp_path}, which lacks packages for Python {python} on"
+        f" {machine}, and the controller could not fetch them: ERROR: "
+    )
+    documented = message.replace(str(tmp_path), "/home/me/wheels")
+    assert documented.replace(python, "3.13").replace(machine, "aarch64") in DOCUMENTED
+    assert not play.went_well
+    assert message in play.output
+    assert play.changed == 1  # the try to fetch them, on the controller
+
+
+def test_a_device_of_another_architecture_is_refused(device: Device) -> None:
+    # The kernel says to whoever is started by it that it is a 32-bit one.
+    wrapper = "/usr/local/bin/python-of-another-machine"
+    script = '#!/bin/sh\\nexec setarch i686 /usr/bin/python3 "$@"\\n'
+    device.run("sh", "-ec", f"printf '{script}' > {wrapper}; chmod +x {wrapper}")
+    try:
+        play = device.bootstrap(ansible_python_interpreter=wrapper)
+    finally:
+        device.run("rm", wrapper)
+    _assert_refused(
+        device,
+        play,
+        "supported are Raspberry Pi OS and Debian, bookworm and trixie, on aarch64 and x86_64,"
+        " 64 bit",
+    )
+
+
+def test_a_system_that_is_not_supported_is_refused(device: Device) -> None:
+    device.run(
+        "sh",
+        "-ec",
+        "sed 's/trixie/bullseye/; s/13/11/' /etc/os-release > /run/os-release;"
+        " mount --bind /run/os-release /etc/os-release",
+    )
+    try:
+        play = device.bootstrap()
+    finally:
+        device.run("umount", "/etc/os-release")
+    message = (
+        "garden runs Debian bullseye on aarch64, 64 bit; supported are Raspberry Pi OS and Debian,"
+        " bookworm and trixie, on aarch64 and x86_64, 64 bit"
+    )
+    assert message in DOCUMENTED
+    assert not play.went_well
+    machine = device.run("uname", "-m").strip()
+    assert message.replace("on aarch64, 64 bit;", f"on {machine}, 64 bit;").replace(
+        "garden", device.name
+    ) in play.output
+    assert play.changed == 0
