@@ -11,7 +11,7 @@ import re
 import string
 import time
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass
+from enum import Enum, auto
 from importlib import resources
 from urllib.parse import parse_qs, urlsplit
 
@@ -52,16 +52,17 @@ _SIGN_IN = string.Template(
 )
 
 
-@dataclass(frozen=True)
-class Caller:
-    """Who asks; None where nobody has to say so."""
+class Way(Enum):
+    """How a request was let in."""
 
-    entry: Entry | None
-    by_cookie: bool = False
+    OPEN = auto()
+    COOKIE = auto()
+    TOKEN = auto()
+    PASSWORD = auto()
 
 
 class Access:
-    """Knows callers by what their requests carry."""
+    """Knows users and tokens by what requests carry."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -70,20 +71,19 @@ class Access:
         }
         self._passwords = Passwords(credentials.users)
 
-    async def identify(self, request: Request) -> Caller | None:
-        """Return who asks, or None. Raises TooManyAttemptsError.
+    async def way_in(self, request: Request) -> Way | None:
+        """Return what lets the request in, or None. Raises TooManyAttemptsError.
 
         A password comes last: it alone takes time to check.
         """
-        entry: Entry | None = self._of_cookie(request)
-        if entry:
-            return Caller(entry, by_cookie=True)
-        for token in _shown_tokens(request):
-            if entry := self.of_token(token):
-                return Caller(entry)
+        if self._has_cookie(request):
+            return Way.COOKIE
+        if any(self.of_token(token) for token in _shown_tokens(request)):
+            return Way.TOKEN
         basic = _shown_password(request)
-        entry = await self.of_password(request, *basic) if basic else None
-        return Caller(entry) if entry else None
+        if basic and await self.of_password(request, *basic):
+            return Way.PASSWORD
+        return None
 
     def of_token(self, token: str) -> Entry | None:
         """Return whose token it is, or None."""
@@ -101,14 +101,14 @@ class Access:
         content = f"{entry.kind}:{entry.name}:{int(time.time()) + COOKIE_SECONDS}"
         _set_cookie(request, response, f"{content}:{_seal(content, entry)}", COOKIE_SECONDS)
 
-    def _of_cookie(self, request: Request) -> Entry | None:
+    def _has_cookie(self, request: Request) -> bool:
         content, _colon, seal = request.cookies.get(_cookie_name(request), "").rpartition(":")
         kind, _colon, rest = content.partition(":")
         name, _colon, expiry = rest.partition(":")
         entry = self._entries.get((kind, name))
         if entry is None or not hmac.compare_digest(seal.encode(), _seal(content, entry).encode()):
-            return None
-        return entry if time.time() < int(expiry) else None
+            return False
+        return time.time() < int(expiry)
 
 
 def _seal(content: str, entry: Entry) -> str:
@@ -160,7 +160,9 @@ def _shown_password(request: Request) -> tuple[str, str] | None:
 
 
 class Gate:
-    """ASGI middleware: puts the caller into ``request.state.caller``, or turns him away.
+    """ASGI middleware: turns away who may not pass, and tells the routes how others came in.
+
+    ``request.state.way`` is a Way, or None on a public path, where nobody has to say.
 
     ``access`` is None where everybody may watch.
     """
@@ -182,12 +184,12 @@ class Gate:
         await (answer or self._app)(scope, receive, _with_headers(send))
 
     async def _turned_away(self, request: Request) -> Response | None:
-        """Return the answer to who may not pass, or None; then the caller is known."""
+        """Return the answer to who may not pass, or None."""
         # Not request.url, into which a forged Host header would get.
         place = (request.method, request.scope["path"])
-        request.state.caller = None
+        request.state.way = None
         if self._access is None:
-            request.state.caller = Caller(None)
+            request.state.way = Way.OPEN
             return None
         if place in _PUBLIC:
             return None
@@ -198,10 +200,10 @@ class Gate:
             self._access.remember(request, answer, entry)
             return answer
         try:
-            request.state.caller = await self._access.identify(request)
+            request.state.way = await self._access.way_in(request)
         except TooManyAttemptsError as error:
             return _too_many(error)
-        if request.state.caller or place == _READINESS:
+        if request.state.way or place == _READINESS:
             return None
         return see_other("sign-in") if browsing else _unknown(request)
 

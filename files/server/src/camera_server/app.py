@@ -16,6 +16,7 @@ from camera_server.access import (
     PAGE_POLICY,
     Access,
     Gate,
+    Way,
     sign_in_routes,
 )
 from camera_server.credentials import Credentials
@@ -147,7 +148,7 @@ _POLICY = f"{PAGE_POLICY}; img-src 'self' data:; connect-src 'self'; script-src 
 @_whole_server.get("/")
 async def page(request: Request) -> Response:
     """Answer with the page for people."""
-    text = _PAGE_TO_SIGN_OUT if request.state.caller.by_cookie else _PAGE
+    text = _PAGE_TO_SIGN_OUT if request.state.way is Way.COOKIE else _PAGE
     return HTMLResponse(text, headers={**PAGE_HEADERS, "content-security-policy": _POLICY})
 
 
@@ -167,7 +168,7 @@ async def readyz(request: Request, cameras: AllCameras) -> Response:
     lost = [feed for feed in cameras.feeds.values() if feed.state is State.LOST]
     if not lost:
         return PlainTextResponse("ready\n")
-    if request.state.caller is None:
+    if request.state.way is None:
         return PlainTextResponse("not ready\n", 503)
     reasons = "".join(f"{feed.settings.name}: {feed.reason}\n" for feed in lost)
     return PlainTextResponse(reasons, 503)
