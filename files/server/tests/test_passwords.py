@@ -15,7 +15,7 @@ HERE, THERE = "192.0.2.1", "192.0.2.2"
 
 @pytest.fixture(autouse=True)
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Quicker delays, and a list of the passwords that were really checked."""
+    """Quicker delays, and a list of the passwords that were really checked, at full cost."""
     monkeypatch.setattr(passwords, "FIRST_DELAY", 0.05)
     monkeypatch.setattr(passwords, "LAST_DELAY", 0.2)
     seen: list[str] = []
@@ -23,6 +23,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def noted(self: ScryptHash, password: str) -> bool:
         assert threading.current_thread() is not threading.main_thread()
+        assert self.is_current
         seen.append(password)
         return verifies(self, password)
 
@@ -55,6 +56,17 @@ def test_a_right_password_is_hashed_once(checked: list[str]) -> None:
 
     asyncio.run(run())
     assert checked == [RIGHT, RIGHT, "a" + RIGHT], "and an unknown name takes as long as a known"
+
+
+def test_what_is_checked_for_an_unknown_name_lets_nobody_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(passwords.secrets, "token_urlsafe", lambda: RIGHT)
+
+    async def run() -> None:
+        assert not await Passwords(USERS).check(HERE, "ben", RIGHT)
+
+    asyncio.run(run())
 
 
 def test_the_same_password_many_times_at_once_is_one_attempt(checked: list[str]) -> None:
