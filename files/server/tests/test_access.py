@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -515,9 +517,21 @@ def test_the_camera_s_name_is_in_no_refusal() -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
-    """A real server that everybody reaches and that asks for credentials."""
+    """A real server that everybody reaches, with credentials that the command has made."""
     path = tmp_path / "credentials.json"
-    write_credentials(path, CREDENTIALS)
+    wanted = {
+        "users": [{"name": "anna", "password": WORD}],
+        "tokens": [{"name": "tv", "token": KEY}],
+    }
+    command = Path(sys.executable).with_name("camera-server-credentials")
+    made = subprocess.run(
+        [command, "--file", str(path)],
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (made.stdout, made.stderr) == ("changed\n", "")
     with running_server(CREDENTIALS_DIRECTORY=str(path.parent)) as server:
         yield server
 
