@@ -31,13 +31,22 @@ def executable() -> str | None:
     return shutil.which("chromium")
 
 
+# A host's name that means this machine. To a browser it is an address like that of a device
+# on the LAN: unlike 127.0.0.1, it is not trusted over plain HTTP.
+LAN_HOST = "camera.test"
+
+
 @contextmanager
-def open_page(url: str, size: ViewportSize = DESKTOP) -> Iterator[Page]:
-    """Open a page in a new, empty browser profile, with a window of so many pixels."""
+def open_page(url: str, size: ViewportSize = DESKTOP, script: bool = True) -> Iterator[Page]:
+    """Open a page in a new, empty browser profile, with a window of so many pixels.
+
+    ``script``: whether JavaScript is on.
+    """
+    arguments = [*_ARGUMENTS, f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable(), args=list(_ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=executable(), args=arguments)
         try:
-            page = browser.new_page(viewport=size)
+            page = browser.new_page(viewport=size, java_script_enabled=script)
             # A page with an endless image never ends loading.
             page.goto(url, wait_until="commit")
             yield page

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from camera_server.credentials import (
+    Credentials,
+    ScryptHash,
+    Token,
+    User,
+    write_credentials,
+)
 
 
 class Server:
-    """A server that can be stopped, and started again at the same address."""
+    """A server that can be stopped, and started again at the same address.
 
-    def __init__(self) -> None:
+    With a credentials file it asks who wants to watch.
+    """
+
+    def __init__(self, credentials: Path | None = None) -> None:
         self.url = ""
+        self._credentials = credentials
         self._port = "0"
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Start it and wait until it listens; the first time, the system picks the port."""
         settings = {"CAMERA_SERVER_CAMERA": "test-pattern", "CAMERA_SERVER_PORT": self._port}
+        if self._credentials is not None:
+            settings["CAMERA_SERVER_CREDENTIALS"] = str(self._credentials)
+            settings["CAMERA_SERVER_HOST"] = "127.0.0.1"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "camera_server"],
             env={**os.environ, **settings},
@@ -57,6 +73,34 @@ def server_url() -> Iterator[str]:
 def server() -> Iterator[Server]:
     """Yield a server that the test may stop."""
     server = Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+class RestrictedServer(Server):
+    """A server that lets in the user ``anna`` and whoever has the token."""
+
+    def __init__(self, credentials: Path) -> None:
+        super().__init__(credentials)
+        self.password = secrets.token_urlsafe(9)
+        self.token = secrets.token_urlsafe(18)
+        self.change(self.password)
+
+    def change(self, password: str) -> None:
+        """Write the file with this password; it counts from the next start on."""
+        assert self._credentials is not None
+        user = User(name="anna", scrypt=ScryptHash.of(password))
+        token = Token.of("screen", self.token)
+        write_credentials(self._credentials, Credentials(users=(user,), tokens=(token,)))
+
+
+@pytest.fixture
+def restricted(tmp_path: Path) -> Iterator[RestrictedServer]:
+    """Yield a server that asks for credentials."""
+    server = RestrictedServer(tmp_path / "credentials.json")
     try:
         server.start()
         yield server

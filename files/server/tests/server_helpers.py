@@ -63,9 +63,9 @@ class Part:
 class Viewer:
     """Watches a stream as a browser does: a part is there once the next boundary is."""
 
-    def __init__(self, port: int, path: str = "/video") -> None:
+    def __init__(self, port: int, path: str = "/video", **headers: str) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        self.connection.request("GET", path)
+        self.connection.request("GET", path, headers=headers)
         self.response = self.connection.getresponse()
         assert self.response.status == 200, self.response.read()
         assert self._line() == "--frame"
@@ -116,16 +116,34 @@ class RunningServer:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def watch(self, path: str = "/video") -> Viewer:
-        self._viewers.append(Viewer(self.port, path))
+    def watch(self, path: str = "/video", **headers: str) -> Viewer:
+        self._viewers.append(Viewer(self.port, path, **headers))
         return self._viewers[-1]
 
-    def get(self, path: str) -> tuple[int, bytes, http.client.HTTPMessage]:
+    def get(self, path: str, **headers: str) -> tuple[int, bytes, http.client.HTTPMessage]:
+        return self._ask("GET", path, None, headers)
+
+    def post(
+        self, path: str, form: bytes, **headers: str
+    ) -> tuple[int, bytes, http.client.HTTPMessage]:
+        kind = {"content-type": "application/x-www-form-urlencoded"}
+        return self._ask("POST", path, form, kind | headers)
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes, http.client.HTTPMessage]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
-            connection.request("GET", path)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return response.status, response.read(), response.headers
+
+    def raw(self, request: bytes) -> bytes:
+        """Send these bytes and no more; return what comes back until the server has had enough."""
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
 
     def state(self, path: str = "/state") -> dict[str, Any]:
         status, body, _headers = self.get(path)
@@ -166,7 +184,8 @@ class RunningServer:
 
 def environment(**settings: str) -> dict[str, str]:
     """The environment for a server: nothing set for it but these."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CAMERA_SERVER_")}
+    ours = ("CAMERA_SERVER_", "CREDENTIALS_DIRECTORY")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     return clean | settings
 
 

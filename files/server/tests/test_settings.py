@@ -69,6 +69,7 @@ def test_the_environment_speaks_about_the_server_and_the_first_camera(tmp_path: 
         ("port = 65536", "port", "65536", "0 (any free port) to 65535"),
         ('port = "8080"', "port", "'8080'", "whole number"),
         ('access = "public"', "access", "'public'", "'restricted' or 'open'"),
+        ("credentials = 1", "credentials", "1", "the path of a credentials file"),
         ("idle_seconds = -1", "idle_seconds", "-1", "0 to 86400"),
         ("camera = []", "camera", "[]", "at least one"),
         ("camera = [1]", "camera[0]", "1", "[[camera]] table"),
@@ -126,6 +127,38 @@ def test_restricted_access_stays_on_loopback(tmp_path: Path, host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_restricted_access_takes_any_loopback_address(host: str) -> None:
     assert Settings(host=host).listen_host == host
+
+
+def test_with_credentials_restricted_access_listens_everywhere(tmp_path: Path) -> None:
+    loaded = load_settings(write(tmp_path, 'credentials = "/etc/somewhere.json"'), {})
+    assert loaded.credentials == Path("/etc/somewhere.json")
+    assert (loaded.access, loaded.listen_host) == ("restricted", str(IPv4Address(0)))
+    text = 'credentials = "c.json"\nhost = "192.0.2.1"'
+    assert load_settings(write(tmp_path, text), {}).listen_host == "192.0.2.1"
+
+
+def test_open_access_and_credentials_exclude_each_other(tmp_path: Path) -> None:
+    (message,) = problems(tmp_path, 'access = "open"', CAMERA_SERVER_CREDENTIALS="c.json")
+    assert message == (
+        "access = 'open' is not allowed with credentials (c.json): it would let everyone watch; "
+        "remove the credentials, or use access = 'restricted'"
+    )
+
+
+def test_credentials_of_systemd_are_taken_when_nothing_else_is_said(tmp_path: Path) -> None:
+    folder = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load_settings(None, folder).credentials is None
+    assert load_settings(None, folder).listen_host == "127.0.0.1"
+    given = tmp_path / "credentials.json"
+    given.touch()
+    assert load_settings(None, folder).credentials == given
+    named = folder | {"CAMERA_SERVER_CREDENTIALS": "c.json"}
+    assert load_settings(None, named).credentials == Path("c.json")
+    assert load_settings(write(tmp_path, 'credentials = "d.json"'), folder).credentials == Path(
+        "d.json"
+    )
+    (message,) = problems(tmp_path, 'access = "open"', **folder)
+    assert str(given) in message
 
 
 def test_a_file_that_was_asked_for_must_be_there_and_be_toml(tmp_path: Path) -> None:

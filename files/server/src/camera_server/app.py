@@ -11,9 +11,18 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel
 
+from camera_server.access import (
+    PAGE_HEADERS,
+    PAGE_POLICY,
+    Access,
+    Gate,
+    Way,
+    sign_in_routes,
+)
+from camera_server.credentials import Credentials
 from camera_server.feed import CameraFeed, State
 from camera_server.settings import Settings
-from camera_server.stream import NO_STORE, MjpegStream
+from camera_server.stream import MjpegStream
 
 # How long a snapshot waits for the camera, in seconds.
 SNAPSHOT_SECONDS = 10.0
@@ -67,8 +76,13 @@ class Cameras:
         self._tasks.clear()
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Return the application for these settings; its cameras run for its lifespan."""
+def create_app(settings: Settings, credentials: Credentials | None) -> FastAPI:
+    """Return the application for these settings; its cameras run for its lifespan.
+
+    ``credentials``: what is in the file that the settings name; None where they name none.
+    """
+    if (settings.credentials is None) != (credentials is None):
+        raise ValueError("the credentials are not those of the settings")
     cameras = Cameras(CameraFeed(camera, settings.idle_seconds) for camera in settings.camera)
 
     @contextlib.asynccontextmanager
@@ -86,6 +100,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.cameras = cameras
     app.add_exception_handler(UnknownCameraError, _unknown_camera)
+    access = None if credentials is None else Access(credentials)
+    app.add_middleware(Gate, access=access)
+    if access is not None:
+        app.include_router(sign_in_routes(access))
     app.include_router(_whole_server)
     app.include_router(_one_camera)
     app.include_router(_one_camera, prefix="/cameras/{camera}")
@@ -95,7 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _unknown_camera(request: Request, error: Exception) -> Response:
     cameras: Cameras = request.app.state.cameras
     answer = {"error": f"there is no camera {str(error)!r}", "cameras": list(cameras.feeds)}
-    return JSONResponse(answer, 404, headers=_HEADERS)
+    return JSONResponse(answer, 404)
 
 
 def _cameras(request: Request) -> Cameras:
@@ -122,17 +140,16 @@ _whole_server = APIRouter()
 _one_camera = APIRouter()
 
 _PAGE = resources.files("camera_server").joinpath("page.html").read_text(encoding="utf-8")
-_HEADERS = {name.decode(): value.decode() for name, value in NO_STORE}
+_SIGN_OUT = '<form method="post" action="sign-out"><button>Sign out</button></form>'
+_PAGE_TO_SIGN_OUT = _PAGE.replace("<!-- sign-out -->", _SIGN_OUT)
+_POLICY = f"{PAGE_POLICY}; img-src 'self' data:; connect-src 'self'; script-src 'unsafe-inline'"
 
 
 @_whole_server.get("/")
-async def page() -> Response:
+async def page(request: Request) -> Response:
     """Answer with the page for people."""
-    policy = "default-src 'none'; img-src 'self' data:; connect-src 'self'"
-    policy += "; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    return HTMLResponse(
-        _PAGE, headers={"cache-control": "no-cache", "content-security-policy": policy}
-    )
+    text = _PAGE_TO_SIGN_OUT if request.state.way is Way.COOKIE else _PAGE
+    return HTMLResponse(text, headers={**PAGE_HEADERS, "content-security-policy": _POLICY})
 
 
 @_whole_server.get("/healthz")
@@ -142,16 +159,19 @@ async def healthz() -> Response:
 
 
 @_whole_server.get("/readyz")
-async def readyz(cameras: AllCameras) -> Response:
+async def readyz(request: Request, cameras: AllCameras) -> Response:
     """Answer 503 with the reasons while a camera that is wanted gives no picture.
 
-    Never opens a camera: one that nobody watches is as it should be.
+    Never opens a camera: one that nobody watches is as it should be. Who shows no credentials
+    where they are needed hears no reasons.
     """
     lost = [feed for feed in cameras.feeds.values() if feed.state is State.LOST]
     if not lost:
-        return PlainTextResponse("ready\n", headers=_HEADERS)
+        return PlainTextResponse("ready\n")
+    if request.state.way is None:
+        return PlainTextResponse("not ready\n", 503)
     reasons = "".join(f"{feed.settings.name}: {feed.reason}\n" for feed in lost)
-    return PlainTextResponse(reasons, 503, headers=_HEADERS)
+    return PlainTextResponse(reasons, 503)
 
 
 @_one_camera.get("/video")
@@ -186,9 +206,8 @@ async def snapshot(
                     "reason": reason or f"no frame within {SNAPSHOT_SECONDS:.0f} s",
                 },
                 503,
-                headers=_HEADERS,
             )
-    response = Response(frame.jpeg, headers=_HEADERS)
+    response = Response(frame.jpeg)
     # Response has counted the content's length already.
     for name, value in frame.headers():
         response.headers[name.decode()] = value.decode()
@@ -198,7 +217,7 @@ async def snapshot(
 @_one_camera.get("/state")
 async def state(camera: Camera) -> Response:
     """Answer with what the camera is doing; never opens it."""
-    return JSONResponse(_describe(camera).model_dump(mode="json"), headers=_HEADERS)
+    return JSONResponse(_describe(camera).model_dump(mode="json"))
 
 
 def _describe(feed: CameraFeed) -> CameraState:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from camera_server.credentials import CredentialsError, read_credentials
 from camera_server.settings import DEFAULT_CONFIG, SettingsError, load_settings
 
 EXIT_FAILED = 1
@@ -15,7 +16,9 @@ EXIT_BAD_SETTINGS = 2
 _EPILOG = """\
 settings (TOML, defaults shown):
   access = "restricted"     or "open", which lets everyone watch
-  host = "127.0.0.1"        with access = "open": "0.0.0.0"
+  credentials = "FILE"      who may watch; made by camera-server-credentials, and there by
+                            default if systemd's LoadCredential= gives a credentials.json
+  host = "127.0.0.1"        with credentials, or access = "open": "0.0.0.0"
   port = 8080
   idle_seconds = 60         a camera closes so long after its last viewer
   [[camera]]                one for each camera; the first is the one at /video
@@ -28,7 +31,7 @@ settings (TOML, defaults shown):
   quality = 80              of the JPEGs, 1 to 95
 
 environment, on top of the file (the camera's settings mean the first camera):
-  CAMERA_SERVER_HOST, _PORT, _ACCESS, _IDLE_SECONDS,
+  CAMERA_SERVER_HOST, _PORT, _ACCESS, _CREDENTIALS, _IDLE_SECONDS,
   CAMERA_SERVER_CAMERA (its source), _CAMERA_ID, _WIDTH, _HEIGHT, _FPS, _QUALITY
 
 try it without a camera:
@@ -47,9 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
         settings = load_settings(options.config, os.environ)
+        path = settings.credentials
+        credentials = None if path is None else read_credentials(path)
     except SettingsError as error:
         for problem in error.problems:
             print(f"camera-server: {problem}", file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    except CredentialsError as error:
+        print(f"camera-server: {error}", file=sys.stderr)
         return EXIT_BAD_SETTINGS
     if options.check:
         print("ok")
@@ -59,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from camera_server.server import ListenError, serve
 
     try:
-        serve(settings)
+        serve(settings, credentials)
     except ListenError as error:
         print(f"camera-server: {error}", file=sys.stderr)
         return EXIT_FAILED

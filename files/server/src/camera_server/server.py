@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from camera_server import notify
 from camera_server.app import Cameras, create_app
+from camera_server.credentials import Credentials
 from camera_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -75,9 +76,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise ListenError(f"cannot listen on {host} port {port}: {reason}") from None
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, credentials: Credentials | None) -> None:
     """Serve until SIGTERM or SIGINT. Raises ListenError."""
-    app: FastAPI = create_app(settings)
+    app: FastAPI = create_app(settings, credentials)
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -88,6 +89,8 @@ def serve(settings: Settings) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        # Anybody can say from where a request comes; by default uvicorn believes loopback.
+        proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     listener = listen(settings.listen_host, settings.port)

@@ -6,6 +6,7 @@ and its first camera, so that a file is not needed to try it.
 """
 
 import ipaddress
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -30,10 +31,15 @@ ENVIRONMENT_PREFIX = "CAMERA_SERVER_"
 _EVERYWHERE = ipaddress.IPv4Address(0)
 _LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 
+# systemd puts what LoadCredential= names into a folder, and says which.
+_CREDENTIALS_FOLDER = "CREDENTIALS_DIRECTORY"
+_CREDENTIALS_FILE = "credentials.json"
+
 _SERVER_VARIABLES = {
     "HOST": "host",
     "PORT": "port",
     "ACCESS": "access",
+    "CREDENTIALS": "credentials",
     "IDLE_SECONDS": "idle_seconds",
 }
 _CAMERA_VARIABLES = {
@@ -119,6 +125,9 @@ class Settings(BaseModel):
     access: Annotated[
         Literal["restricted", "open"], Field(description="'restricted' or 'open'")
     ] = "restricted"
+    credentials: Annotated[
+        Path | None, Field(strict=False, description="the path of a credentials file")
+    ] = None
     idle_seconds: Annotated[
         int | float,
         Field(ge=0, le=86400, description="a number of seconds from 0 to 86400"),
@@ -133,7 +142,8 @@ class Settings(BaseModel):
         """The address to listen on, whether or not one was set."""
         if self.host is not None:
             return self.host
-        return str(_EVERYWHERE if self.access == "open" else _LOOPBACK)
+        everywhere = self.access == "open" or self.credentials is not None
+        return str(_EVERYWHERE if everywhere else _LOOPBACK)
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -150,12 +160,23 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check_access(self) -> Self:
-        if self.access == "restricted" and not _is_loopback(self.listen_host):
+        if self.access == "open" and self.credentials is not None:
+            raise PydanticCustomError(
+                "whole",
+                "access = 'open' is not allowed with credentials ({path}): it would let everyone "
+                "watch; remove the credentials, or use access = 'restricted'",
+                {"path": str(self.credentials)},
+            )
+        if (
+            self.credentials is None
+            and self.access == "restricted"
+            and not _is_loopback(self.listen_host)
+        ):
             raise PydanticCustomError(
                 "whole",
                 "host = {host} is not allowed with access = 'restricted': without credentials "
                 "the server listens on loopback only (127.0.0.1, ::1 or localhost); "
-                "access = 'open' lets everyone watch",
+                "give it a credentials file, or access = 'open', which lets everyone watch",
                 {"host": repr(self.host)},
             )
         return self
@@ -184,6 +205,10 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
             raise SettingsError([f"{path}: there is no such file"]) from None
         values = {}
     origins = _overlay_environment(values, environment)
+    if folder := environment.get(_CREDENTIALS_FOLDER):
+        given = Path(folder, _CREDENTIALS_FILE)
+        if "credentials" not in values and os.path.exists(given):
+            values["credentials"] = str(given)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

@@ -8,11 +8,6 @@ from starlette.types import Receive, Scope, Send
 from camera_server.broadcaster import BOUNDARY, OPENING
 from camera_server.feed import CameraFeed
 
-NO_STORE = [
-    (b"cache-control", b"no-store, no-cache, must-revalidate, max-age=0"),
-    (b"pragma", b"no-cache"),
-]
-
 # How long a viewer who does not read may hold up the end of the server, in seconds.
 _LAST_SEND_SECONDS = 0.3
 
@@ -52,7 +47,7 @@ class MjpegStream(Response):
 
     async def _send(self, send: Send) -> None:
         media_type = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
-        headers = [(b"content-type", media_type), *NO_STORE, (b"x-accel-buffering", b"no")]
+        headers = [(b"content-type", media_type), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": OPENING, "more_body": True})
         turn = 0
