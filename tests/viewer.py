@@ -45,7 +45,8 @@ class Viewer:
         """Connect; `timeout` (s) bounds every single wait for bytes."""
         address = urlsplit(url)
         self._connection = http.client.HTTPConnection(address.netloc, timeout=timeout)
-        self._connection.request("GET", address.path)
+        query = f"?{address.query}" if address.query else ""
+        self._connection.request("GET", f"{address.path}{query}")
         self._response = self._connection.getresponse()
         assert self._response.status == 200, self._response.read()
         self.content_type = self._response.headers["Content-Type"]

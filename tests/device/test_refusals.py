@@ -100,7 +100,7 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
     ),
     "password": (
         {"camera_app_access": "restricted", "camera_app_users": [ANNA | {"password": "secret"}]},
-        "camera_app_users: the password of anna has 6 characters; allowed are 8 to 1024",
+        "camera_app_users: the password of anna has 6 characters; allowed are 8 to 1024 that can be typed",
     ),
     "package index": (
         {"camera_app_package_index": "pypi.org"},

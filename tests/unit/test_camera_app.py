@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from camera_server.credentials import NAME_PATTERN
 from camera_server.settings import CameraSettings, Settings
 from pydantic import ValidationError
 
@@ -40,6 +41,10 @@ def test_the_server_has_the_role_s_limits(limits: dict[str, Any]) -> None:
 )
 def test_the_server_takes_the_role_s_names(name: str) -> None:
     assert _accepts("name", name) is bool(re.match(VARS["__camera_app_name_pattern"], name))
+
+
+def test_the_server_takes_the_role_s_users() -> None:
+    assert VARS["__camera_app_user_pattern"] == NAME_PATTERN.removesuffix("$") + r"\Z"
 
 
 def test_the_specs_name_what_the_server_can_be_told() -> None:
