@@ -61,7 +61,7 @@ def test_a_right_password_is_hashed_once(checked: list[str]) -> None:
 def test_what_is_checked_for_an_unknown_name_lets_nobody_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(passwords.secrets, "token_urlsafe", lambda: RIGHT)
+    monkeypatch.setattr("secrets.token_urlsafe", lambda: RIGHT)
 
     async def run() -> None:
         assert not await Passwords(USERS).check(HERE, "ben", RIGHT)

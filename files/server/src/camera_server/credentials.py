@@ -25,7 +25,7 @@ from pydantic import (
 NAME_PATTERN = r"^[a-z][a-z0-9._-]{0,31}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
-# scrypt's cost. 16 MiB and 30 ms on a PC's core, some 90 ms on a Pi 4's; kept with each hash,
+# scrypt's cost. 16 MiB; 30 ms of a PC's core, on a Pi 4's perhaps 100; kept with each hash,
 # so that a later release can raise it.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**14, 8, 1
 _SALT_BYTES = 16
