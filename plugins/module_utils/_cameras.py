@@ -4,73 +4,48 @@
 """What says that a camera is there, and how it adds up.
 
 Every source is read into sightings of cameras; `inspect` merges the sightings of one camera and
-judges it. Only `ask_libcamera` starts a program, through the runner that it is given; nothing here
-opens a camera.
+judges it. Programs are started through the runner that is given; nothing here opens a camera.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.rpi_camera.fleet.plugins.module_utils._tools import Outcome, ToolRun
-
-Runner = Callable[[Sequence[str], float, Mapping[str, str]], ToolRun]
-
-PYTHON = "/usr/bin/python3"
-MARK = "rpi_camera.fleet cameras: "
-# Exit status of LISTING where the binding is not installed (EX_UNAVAILABLE).
-NO_BINDING = 69
-
-# Lists the cameras through libcamera's Python binding without acquiring one. The line with the
-# answer is marked, since libcamera logs to the same output; os._exit skips the binding's tear-down,
-# which is known to crash after everything has been said.
-LISTING = f"""
-import json, os, sys
-try:
-    import libcamera
-except ModuleNotFoundError:
-    sys.exit({NO_BINDING})
-cameras = []
-for camera in libcamera.CameraManager.singleton().cameras:
-    values = {{key.name: value for key, value in camera.properties.items()}}
-    location, rotation = values.get("Location"), values.get("Rotation")
-    cameras.append({{
-        "id": camera.id,
-        "model": values.get("Model"),
-        "location": None if location is None else int(location),
-        "rotation": None if rotation is None else int(rotation),
-    }})
-print("\\n" + {MARK!r} + json.dumps(cameras), flush=True)
-os._exit(0)
-"""
-
-# libcamera's property Location, by number.
-LOCATIONS = ("front", "back", "external")
-
-# Kernel drivers that receive a CSI camera's data: up to the Pi 4, and on the Pi 5.
-RECEIVERS = ("unicam", "rp1-cfe")
-
-# I2C devices of a camera module that are not its sensor: drivers of lenses and flashes.
-NOT_A_SENSOR = re.compile(r"(dw9|ad5398|ad5820|ak73|lm35|lm36|vcm|lc898)")
-
-# A device on an I2C bus as sysfs names it: bus and address, "10-001a".
-I2C_DEVICE = re.compile(r"\d+-([0-9a-f]{4})")
-
-# libcamera's name for a CSI camera is its node in the device tree; it ends in "imx708@1a".
-TREE_NODE = re.compile(r"/([^/@]+)@([0-9a-f]+)$")
-
-# libcamera's name for a USB camera ends in ports, interface, vendor and product.
-USB_ID = re.compile(r"(?:[^-/]*:\d+\.\d+-)?[0-9a-f]{4}:[0-9a-f]{4}$")
-
-# A line of `cam -l`: number from 1, location or quoted model or both, libcamera's name in brackets.
-CAM_LINE = re.compile(r"^(?P<number>\d+): (?P<text>.*\S) \((?P<id>.*)\)$")
-CAM_MODEL = re.compile(r"'(?P<model>.*)'")
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._boot_config import (
+    BootConfig,
+    read_config,
+)
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._holders import (
+    Holder,
+    Processes,
+    read_processes,
+)
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._kernel import (
+    KernelView,
+    read_board,
+    read_sysfs,
+)
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._listings import (
+    TREE_NODE,
+    Answer,
+    Question,
+    Runner,
+    ask_firmware,
+    ask_libcamera,
+)
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._sightings import (
+    Evidence,
+    Receiver,
+    Sighting,
+    Source,
+    count,
+    read,
+)
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._tools import within
 
 # A camera in the virtual pipeline's file: a key at the left margin, mostly in quotes. The device
 # may have no YAML parser; the file's format is libcamera's own and needs no more than this.
@@ -92,195 +67,68 @@ ADVICE_VIRTUAL = (
     "For virtual cameras, libcamera needs its virtual pipeline compiled in (Debian trixie's has it,"
     " bookworm's has not), and LIBCAMERA_PIPELINES_MATCH_LIST, where it is set, has to name it."
 )
-ADVICE_NONE_SEEN = (
+ADVICE_HUNG = (
+    "libcamera hangs, as it does when a camera's driver is stuck: switch the power off and on, and"
+    " check the camera's cable and the power supply."
+)
+ADVICE_LEGACY = (
+    "Turn the legacy camera stack off, as libcamera sees no camera beside it: in config.txt remove"
+    " the line start_x=1 (and start_file=…x.elf), set camera_auto_detect=1, and reboot."
+)
+ADVICE_CABLE = (
     "Check the ribbon cable at both ends, at the board and at the camera: fully in, straight,"
     " latch closed, and its contacts on the side of the connector's contacts.",
     "Power off before a CSI camera is plugged in, and start again afterwards: it is looked for at"
     " boot only.",
-    "Check that /boot/firmware/config.txt (older: /boot/config.txt) has camera_auto_detect=1, or a"
-    " dtoverlay line for a sensor that is not found by itself, and reboot after a change.",
-    "For a USB camera, check that lsusb lists it; if not, try another cable, another port, or a"
-    " hub with a power supply.",
 )
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one source says for a camera."""
-
-    source: str
-    detail: str
-
-
-@dataclass
-class Source:
-    """A source of evidence: whether it answered, what it said in short, and seconds it took."""
-
-    name: str
-    available: bool
-    detail: str
-    duration: float | None = None
-
-
-@dataclass
-class Sighting:
-    """A camera as one source shows it; keys are what other sources' names for it can match."""
-
-    id: str
-    bus: str
-    evidence: Evidence
-    model: str | None = None
-    number: int | None = None
-    location: str | None = None
-    rotation: int | None = None
-    keys: tuple[str, ...] = ()
+ADVICE_CONFIG = (
+    "Check that /boot/firmware/config.txt (older: /boot/config.txt) has camera_auto_detect=1, or a"
+    " dtoverlay line for a sensor that is not found by itself, and reboot after a change."
+)
+ADVICE_USB = (
+    "For a USB camera, check that lsusb lists it; if not, try another cable, another port, or a"
+    " hub with a power supply."
+)
+CSI_IN_USE = (
+    "libcamera was not asked, as a CSI camera is in use: making its list writes to the sensor."
+)
 
 
 @dataclass
 class Camera:
-    """A camera after all sources have been heard; the fields are those that the module returns."""
+    """A camera after all sources have been heard; *receivers*: those that it can hang on."""
 
     id: str
+    index: int | None
+    number: int | None
     model: str | None
+    sensor: str | None
     bus: str
-    index: int | None = None
-    number: int | None = None
-    location: str | None = None
-    rotation: int | None = None
+    location: str | None
+    rotation: int | None
+    receivers: tuple[Receiver, ...]
+    listed: bool
     detected: bool = True
     usable: bool | None = None
+    busy: bool | None = None
+    holders: list[Holder] = field(default_factory=list)
     reason: str | None = None
     evidence: list[Evidence] = field(default_factory=list)
 
+    def answer(self) -> dict[str, Any]:
+        """Return what the module returns."""
+        own = asdict(self)
+        return {name: own[name] for name in own if name not in ("receivers", "listed")}
 
-@dataclass(frozen=True)
-class Answer:
-    """What libcamera said: its cameras, or None if it could not be asked; and who was asked."""
-
-    sightings: list[Sighting] | None
-    sources: list[Source]
-
-
-def _read(path: Path) -> str | None:
-    """Return a small file's text without white space around it, or None."""
-    with contextlib.suppress(OSError):
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \t\r\n")
-    return None
-
-
-def _entries(folder: Path, pattern: str) -> list[Path]:
-    """Return the folder's matching entries in the order of their numbers; none if unreadable."""
-    with contextlib.suppress(OSError):
-        return sorted(folder.glob(pattern), key=lambda path: (len(path.name), path.name))
-    return []
-
-
-def _link_name(link: Path) -> str | None:
-    """Return the last part of where a link leads, or None if it is no link."""
-    with contextlib.suppress(OSError):
-        return link.readlink().name
-    return None
-
-
-def _tree_node(device: Path) -> str | None:
-    """Return a device's path in the device tree as libcamera names it ("/base/…"), or None."""
-    with contextlib.suppress(OSError):
-        target = (device / "of_node").resolve(strict=True)
-        _before, found, node = str(target).partition("/devicetree/base/")
-        return f"/base/{node}" if found else None
-    return None
-
-
-def _sensor(entry: Path) -> Sighting | None:
-    """Return the CSI sensor behind a v4l-subdev entry, or None if it is something else."""
-    device = entry / "device"
-    driver = _link_name(device / "driver")
-    name = _read(entry / "name") or ""
-    place = I2C_DEVICE.search(device.resolve().name) or I2C_DEVICE.search(name)
-    kind = driver or name.partition(" ")[0]
-    if place is None or not kind or NOT_A_SENSOR.match(kind):
-        return None
-    address = int(place[1], 16)
-    node = _tree_node(device)
-    return Sighting(
-        id=node or f"{place[0]} {kind}",
-        bus="csi",
-        model=name.partition(" ")[0] or kind,
-        evidence=Evidence("sysfs", f"{entry.name}: sensor {name or kind}, driver {driver}"),
-        keys=(node or "", f"{kind}@{address:x}"),
-    )
-
-
-def _usb_camera(entry: Path, path_name: str | None) -> Sighting | None:
-    """Return the USB camera behind a video entry, or None if it is something else."""
-    device = entry / "device"
-    driver = _link_name(device / "driver")
-    if path_name is None and (driver != "uvcvideo" or (_read(entry / "index") or "0") != "0"):
-        return None
-    name = _read(entry / "name")
-    interface = device.resolve()
-    vendor = _read(interface.parent / "idVendor")
-    product = _read(interface.parent / "idProduct")
-    ports = interface.name.partition("-")[2]
-    usb_id = f"{vendor}:{product}" if vendor and product else ""
-    seen = ", ".join(filter(None, (name, driver and f"driver {driver}", usb_id, path_name)))
-    return Sighting(
-        id=f"/dev/v4l/by-path/{path_name}" if path_name else f"/dev/{entry.name}",
-        bus="usb",
-        model=name,
-        evidence=Evidence("sysfs", f"{entry.name}: {seen}"),
-        keys=(f"{ports}-{usb_id}" if ports and usb_id else "", usb_id),
-    )
-
-
-def _usb_paths(root: Path) -> dict[str, str]:
-    """Return video device name -> name in by-path, for the first stream of each USB camera.
-
-    udev may name one device twice ("…-usb-…" and "…-usbv2-…"): the first name is taken.
-    """
-    names: dict[str, str] = {}
-    for link in _entries(root / "dev/v4l/by-path", "*usb*index0"):
-        video = _link_name(link)
-        if video is not None:
-            names.setdefault(video, link.name)
-    return names
-
-
-def read_sysfs(root: Path) -> tuple[Source, list[Sighting]]:
-    """Return what the kernel shows under *root*/sys and *root*/dev."""
-    folder = root / "sys/class/video4linux"
-    sightings = [
-        sighting
-        for entry in _entries(folder, "v4l-subdev*")
-        if (sighting := _sensor(entry)) is not None
-    ]
-    by_path = _usb_paths(root)
-    receivers: dict[str, list[str]] = {}
-    videos = _entries(folder, "video*")
-    for entry in videos:
-        camera = _usb_camera(entry, by_path.pop(entry.name, None))
-        if camera is not None:
-            sightings.append(camera)
-        names = (_link_name(entry / "device/driver") or "", _read(entry / "name") or "")
-        for receiver in RECEIVERS:
-            if any(name.startswith(receiver) for name in names):
-                receivers.setdefault(receiver, []).append(entry.name)
-    # What /dev names and sysfs does not show, as in a container that was given one device.
-    sightings += [
-        Sighting(
-            id=f"/dev/v4l/by-path/{path_name}",
-            bus="usb",
-            evidence=Evidence("sysfs", f"{video}: {path_name}"),
-        )
-        for video, path_name in by_path.items()
-    ]
-    if not folder.is_dir() and not sightings:
-        return Source("sysfs", False, "The kernel shows no video device at all."), []
-    csi = sum(sighting.bus == "csi" for sighting in sightings)
-    detail = f"CSI sensors: {csi}; USB cameras: {len(sightings) - csi}"
-    for receiver, entries in receivers.items():
-        detail += f"; receiver {receiver} ({', '.join(entries)})"
-    return Source("sysfs", True, f"{detail}."), sightings
+    @property
+    def users(self) -> str:
+        """Say who has it, of a camera that is busy."""
+        users = [holder for holder in self.holders if holder.exclusive]
+        if users:
+            return ", ".join(map(str, users))
+        if self.holders:
+            return f"one of {', '.join(map(str, self.holders))}"
+        return "a process that only root can see"
 
 
 def parse_virtual(text: str) -> list[tuple[str, str | None]]:
@@ -297,7 +145,7 @@ def parse_virtual(text: str) -> list[tuple[str, str | None]]:
 def read_virtual(root: Path) -> tuple[Source, list[Sighting]]:
     """Return the cameras that libcamera's virtual pipeline is set up with under *root*."""
     for name in VIRTUAL_FILES:
-        text = _read(root / name)
+        text = read(root / name)
         if text is None:
             continue
         sightings = [
@@ -305,146 +153,12 @@ def read_virtual(root: Path) -> tuple[Source, list[Sighting]]:
                 id=camera,
                 bus="virtual",
                 model=model,
-                evidence=Evidence("virtual", f"configured in /{name}"),
+                evidence=[Evidence("virtual", f"configured in /{name}")],
             )
             for camera, model in parse_virtual(text)
         ]
-        return Source("virtual", True, f"/{name} has {_count(len(sightings))}."), sightings
+        return Source("virtual", True, f"/{name} has {count(len(sightings))}."), sightings
     return Source("virtual", False, "libcamera's virtual pipeline is not configured."), []
-
-
-def _bus_of(camera: str) -> str:
-    """Tell a camera's bus from libcamera's name for it."""
-    if "/usb" in camera or (camera[:1] in "/\\" and USB_ID.search(camera)):
-        return "usb"
-    if re.fullmatch(r"Virtual\d+", camera):
-        return "virtual"
-    return "csi" if TREE_NODE.search(camera) else "unknown"
-
-
-def _listed(
-    source: str,
-    number: int,
-    camera: str,
-    model: str | None,
-    location: str | None,
-    rotation: int | None = None,
-) -> Sighting:
-    """Return a camera that libcamera lists."""
-    return Sighting(
-        id=camera,
-        bus=_bus_of(camera),
-        model=model,
-        number=number,
-        location=location,
-        rotation=rotation,
-        evidence=Evidence(source, f"listed by libcamera as number {number}"),
-    )
-
-
-def parse_listing(text: str) -> list[Sighting] | None:
-    """Return the cameras of LISTING's output, or None if the marked line is missing or broken."""
-    for line in text.splitlines():
-        if not line.startswith(MARK):
-            continue
-        try:
-            cameras = json.loads(line.removeprefix(MARK))
-        except ValueError:
-            return None
-        return [
-            _listed(
-                "libcamera",
-                number,
-                camera["id"],
-                camera["model"],
-                _location(camera["location"]),
-                camera["rotation"],
-            )
-            for number, camera in enumerate(cameras)
-        ]
-    return None
-
-
-def _location(value: int | None) -> str | None:
-    return LOCATIONS[value] if value is not None and 0 <= value < len(LOCATIONS) else None
-
-
-def parse_cam(text: str) -> list[Sighting] | None:
-    """Return the cameras of `cam -l`, or None if it never came to its heading.
-
-    Log lines may stand between the cameras' lines. The tool counts from 1, libcamera from 0.
-    """
-    lines = iter(text.splitlines())
-    if not any(line.strip() == "Available cameras:" for line in lines):
-        return None
-    sightings = []
-    for line in lines:
-        camera = CAM_LINE.match(line.strip())
-        if camera is None:
-            continue
-        model = CAM_MODEL.search(camera["text"])
-        words = camera["text"].split()
-        place = words[1] if words[0] == "Internal" and len(words) > 1 else words[0].lower()
-        sightings.append(
-            _listed(
-                "cam",
-                int(camera["number"]) - 1,
-                camera["id"],
-                model["model"] if model else None,
-                place if place in LOCATIONS else None,
-            )
-        )
-    return sightings
-
-
-def _count(cameras: int) -> str:
-    return "1 camera" if cameras == 1 else f"{cameras} cameras"
-
-
-def _last_words(run: ToolRun) -> str:
-    """Return a failed tool's last line, for a person."""
-    lines = (run.stderr.strip() or run.stdout.strip()).splitlines()
-    said = f": {lines[-1].strip()}" if lines else ""
-    how = f"signal {-run.status}" if run.status < 0 else f"status {run.status}"
-    return f"ended with {how}{said}"
-
-
-def _judge_run(name: str, tool: str, run: ToolRun, found: list[Sighting] | None) -> Source:
-    """Say how asking a tool went."""
-    duration = round(run.duration, 3)
-    if run.outcome is Outcome.ABSENT:
-        return Source(name, False, f"{tool} is not installed.", duration)
-    if run.outcome is Outcome.HUNG:
-        return Source(
-            name,
-            False,
-            f"{tool} did not answer within {run.duration:.1f} s and was ended.",
-            duration,
-        )
-    if found is None:
-        return Source(name, False, f"{tool} {_last_words(run)}", duration)
-    return Source(name, True, f"libcamera lists {_count(len(found))}.", duration)
-
-
-def ask_libcamera(run: Runner, timeout: float) -> Answer:
-    """Ask libcamera for its cameras: by its Python binding, or by `cam -l` if that is absent.
-
-    Where the binding hangs or fails `cam` is not asked: it stands on the same library.
-    """
-    quiet = {"LIBCAMERA_LOG_LEVELS": "*:ERROR"}
-    # -B: a module that only looks leaves no compiled files behind.
-    binding = run((PYTHON, "-IB", "-c", LISTING), timeout, quiet)
-    found = parse_listing(binding.stdout) if binding.outcome is Outcome.EXITED else None
-    absent = binding.outcome is Outcome.ABSENT or binding.status == NO_BINDING
-    if not absent:
-        source = _judge_run("libcamera", "The Python binding", binding, found)
-        return Answer(found, [source])
-    missing = Source(
-        "libcamera", False, "python3-libcamera is not installed.", round(binding.duration, 3)
-    )
-    cam = run(("cam", "-l"), timeout, quiet)
-    found = parse_cam(cam.stdout) if cam.outcome is Outcome.EXITED else None
-    return Answer(found, [missing, _judge_run("cam", "cam", cam, found)])
 
 
 def _same(known: Sighting, listed: Sighting) -> bool:
@@ -477,46 +191,129 @@ def picamera2_order(ids: Sequence[str]) -> list[str]:
     return sorted(ids, key=lambda name: ("/usb" not in name, name), reverse=True)
 
 
-def _of(sighting: Sighting) -> Camera:
+def _of(sighting: Sighting, order: Sequence[str] = ()) -> Camera:
+    listed = sighting.id in order
     return Camera(
         id=sighting.id,
-        model=sighting.model,
-        bus=sighting.bus,
+        index=order.index(sighting.id) if listed else None,
         number=sighting.number,
+        model=sighting.model,
+        sensor=sighting.sensor,
+        bus=sighting.bus,
         location=sighting.location,
         rotation=sighting.rotation,
-        evidence=[sighting.evidence],
+        receivers=sighting.receivers,
+        listed=listed,
+        evidence=list(sighting.evidence),
     )
 
 
-def merge(passive: Sequence[Sighting], listed: Sequence[Sighting]) -> list[Camera]:
-    """Return one camera for all sightings of it; libcamera's name, model and number win."""
+def _own_receivers(
+    listed: Sighting, match: Sighting | None, receivers: Sequence[Receiver]
+) -> tuple[Receiver, ...]:
+    """Return the receivers that a listed camera can hang on, as libcamera says, or else sysfs."""
+    named = tuple(receiver for receiver in receivers if receiver.numbers & listed.devices)
+    return named or (match.receivers if match else ())
+
+
+def merge(
+    passive: Sequence[Sighting],
+    expected: Sequence[Sighting],
+    listed: Sequence[Sighting],
+    receivers: Sequence[Receiver],
+) -> list[Camera]:
+    """Return one camera for all sightings of it; libcamera's name, model and number win.
+
+    *passive*: what is there or configured; *expected*: what config.txt names.
+    """
     cameras = []
     unmatched = list(passive)
     order = picamera2_order([sighting.id for sighting in listed])
+    names: list[set[str]] = []
     for sighting in listed:
-        camera = _of(sighting)
-        camera.index = order.index(sighting.id)
+        camera = _of(sighting, order)
         match = next((known for known in unmatched if _same(known, sighting)), None)
+        camera.receivers = _own_receivers(sighting, match, receivers)
+        names.append({camera.sensor or ""})
         if match is not None:
             unmatched.remove(match)
             camera.bus = match.bus
             camera.model = sighting.model or match.model
-            camera.evidence.insert(0, match.evidence)
+            camera.sensor = match.sensor or sighting.sensor
+            camera.location = sighting.location or match.location
+            camera.rotation = match.rotation if sighting.rotation is None else sighting.rotation
+            camera.evidence[:0] = match.evidence
+            names[-1].update(match.keys)
         cameras.append(camera)
-    cameras.sort(key=lambda camera: camera.index or 0)
-    return cameras + [_of(sighting) for sighting in unmatched]
+    cameras += [_of(sighting) for sighting in unmatched]
+    names += [{*sighting.keys} for sighting in unmatched]
+    for sighting in expected:
+        place = next((n for n, own in enumerate(names) if sighting.sensor in own), None)
+        if place is None:
+            missing = _of(sighting)
+            missing.detected = False
+            cameras.append(missing)
+        else:
+            # Each overlay stands for one camera: the next of its kind is another.
+            names[place] = set()
+            cameras[place].evidence += sighting.evidence
+    # The sort is stable: those that libcamera does not list stay in order, behind.
+    cameras.sort(key=lambda camera: len(order) if camera.index is None else camera.index)
+    return cameras
 
 
-def judge(camera: Camera, unasked: str | None) -> None:
+def _taken(receiver: Receiver, processes: Processes, usb: bool) -> bool | None:
+    """Tell whether a process has a receiver for itself; None if that cannot be seen."""
+    if any(node in processes.locked for node in receiver.media):
+        return True
+    if any(node in processes.mapped for node in receiver.nodes):
+        return True
+    # Of a USB camera, a program that does not use libcamera shows in its own process only.
+    hidden = usb and processes.unread > 0
+    return None if hidden or not processes.locks_known or not receiver.media else False
+
+
+def _occupy(camera: Camera, processes: Processes | None, answer: Answer) -> bool:
+    """Set a camera's `busy` and `holders`; tell whether libcamera's own lock shows it in use."""
+    if not camera.detected or processes is None:
+        return False
+    if camera.bus == "virtual":
+        # Nobody has one who has not loaded libcamera.
+        camera.busy = answer.busy.get(camera.id, False if processes.without_libcamera else None)
+        if camera.busy:
+            camera.evidence.append(Evidence("libcamera", "it cannot be acquired: another has it"))
+            sure = True if len(processes.libcamera) == 1 and not processes.unread else None
+            camera.holders = [processes.holder(pid, sure) for pid in sorted(processes.libcamera)]
+        return False
+    taken = [_taken(one, processes, camera.bus == "usb") for one in camera.receivers]
+    if taken and len(set(taken)) == 1:
+        camera.busy = taken[0]
+    if camera.busy or len(taken) == 1:
+        nodes = frozenset(node for receiver in camera.receivers for node in receiver.nodes)
+        camera.holders = processes.of(nodes)
+        camera.evidence += [
+            Evidence("processes", f"{holder} has it {'in use' if holder.exclusive else 'open'}")
+            for holder in camera.holders
+        ]
+    return bool(camera.busy) and any(
+        node in processes.locked for receiver in camera.receivers for node in receiver.media
+    )
+
+
+def judge(camera: Camera, locked: bool, unasked: str | None, config: BootConfig | None) -> None:
     """Set a camera's `detected`, `usable` and `reason`.
 
-    *unasked*: why libcamera could not be asked, or None if it has answered.
+    *locked*: whether a program has acquired it through libcamera; *unasked*: why libcamera could
+    not be asked, or None if it has answered.
     """
-    if camera.number is not None:
+    if not camera.detected:
+        camera.usable = False
+        where = config.path if config else "config.txt"
+        camera.reason = f"{where} names {camera.sensor}, but no such sensor answered."
+    elif camera.listed or locked:
         camera.usable = True
     elif unasked is not None:
-        camera.reason = f"libcamera could not be asked: {unasked}"
+        camera.reason = unasked
     elif camera.bus == "virtual":
         # Nothing but libcamera makes a virtual camera: what it does not list does not exist.
         camera.detected = camera.usable = False
@@ -524,61 +321,196 @@ def judge(camera: Camera, unasked: str | None) -> None:
     else:
         camera.usable = False
         camera.reason = "The kernel sees it, but libcamera does not list it."
+    if camera.busy:
+        camera.reason = f"In use by {camera.users}."
 
 
-def _host_reason(cameras: Sequence[Camera], unasked: str | None) -> str | None:
-    """Say in a sentence why the host has no usable camera; None if it has one or may have."""
-    if any(camera.usable for camera in cameras):
-        return None
-    detected = sum(camera.detected for camera in cameras)
-    if detected and unasked is None:
-        return f"{_count(detected)} detected, but libcamera lists none."
-    if detected:
+@dataclass(frozen=True)
+class Findings:
+    """All that a host's reason and advice rest on; *legacy*: what shows the legacy camera stack."""
+
+    cameras: list[Camera]
+    answer: Answer
+    unasked: str | None
+    config: BootConfig | None
+    legacy: str | None
+
+    @property
+    def free(self) -> bool:
+        """Whether a camera can be used right now, as far as is known."""
+        return any(camera.usable and not camera.busy for camera in self.cameras)
+
+    @property
+    def in_use(self) -> list[Camera]:
+        """The cameras that others have."""
+        return [camera for camera in self.cameras if camera.busy]
+
+    @property
+    def missing(self) -> list[Camera]:
+        """The cameras that config.txt names, and that are not there."""
+        return [c for c in self.cameras if not c.detected and c.bus == "csi"]
+
+    @property
+    def not_looked_for(self) -> bool:
+        """Whether config.txt has the firmware look for no CSI camera, and there is none."""
         return (
-            f"{_count(detected)} detected, but whether one is usable is not known:"
-            f" libcamera could not be asked: {unasked}"
+            self.config is not None
+            and not self.config.camera_auto_detect
+            and not self.config.overlays
+            and not self.config.unclear
+            and not any(camera.detected and camera.bus == "csi" for camera in self.cameras)
         )
-    seen = "No camera was detected: the kernel shows no CSI sensor and no USB camera, and libcamera"
-    return f"{seen} lists none." if unasked is None else f"{seen} could not be asked: {unasked}"
+
+    def reason(self) -> str | None:
+        """Say why the host has no camera that can be used; None if it has one or may have."""
+        if self.free:
+            return None
+        if self.in_use:
+            if len(self.cameras) == 1:
+                return f"The camera is in use by {self.in_use[0].users}."
+            each = " ".join(f"{camera.id}: {camera.reason}" for camera in self.cameras)
+            return f"No camera is free. {each}"
+        return " ".join((self._what_is_seen(), *self._what_is_configured()))
+
+    def _what_is_seen(self) -> str:
+        detected = sum(camera.detected for camera in self.cameras)
+        if detected and self.unasked is None:
+            return f"{count(detected)} detected, but libcamera lists none."
+        if detected:
+            seen = f"{count(detected)} detected, but whether one is usable is not known"
+            return f"{seen}: {self.unasked}"
+        seen = "No camera was detected: the kernel shows no CSI sensor and no USB camera, and "
+        return seen + (self.unasked or "libcamera lists none.")
+
+    def _what_is_configured(self) -> list[str]:
+        said = []
+        if self.legacy is not None:
+            said.append(f"The legacy camera stack is turned on: {self.legacy}.")
+        elif self.config is not None and self.not_looked_for:
+            detect = "=0" if self.config.camera_auto_detect is False else " not set"
+            said.append(
+                f"{self.config.path} has camera_auto_detect{detect} and names no camera's overlay,"
+                " so no CSI camera is looked for."
+            )
+        return said + [str(camera.reason) for camera in self.missing]
+
+    def advice(self) -> list[str]:
+        """Return what a person can do about having no camera to use, the likeliest first."""
+        if self.free:
+            return []
+        if self.in_use:
+            return [_advice_in_use(self.in_use)]
+        steps = []
+        if self.legacy is not None:
+            steps.append(ADVICE_LEGACY)
+        elif self.config is not None and self.not_looked_for:
+            steps.append(
+                f"In {self.config.path} set camera_auto_detect=1, or name the sensor as in"
+                " dtoverlay=imx708, and reboot."
+            )
+        steps += [
+            f"Check that the camera is an {camera.sensor} and sits in the connector that"
+            f" {camera.id.removeprefix('dtoverlay=')} means (cam1 if it says none), and reboot"
+            " after a change."
+            for camera in self.missing
+        ]
+        if not any(camera.detected for camera in self.cameras):
+            steps += ADVICE_CABLE
+            if self.config is None:
+                steps.append(ADVICE_CONFIG)
+            steps.append(ADVICE_USB)
+        if self.answer.missing:
+            steps.append(ADVICE_LIBCAMERA)
+        if self.answer.hung:
+            steps.append(ADVICE_HUNG)
+        if self.unasked is None and any(camera.bus == "virtual" for camera in self.cameras):
+            steps.append(ADVICE_VIRTUAL)
+        return steps
 
 
-def _advice(cameras: Sequence[Camera], answer: Answer) -> list[str]:
-    """Return what a person can do about having no usable camera, the likeliest first."""
-    if any(camera.usable for camera in cameras):
-        return []
-    steps = []
-    if answer.sightings is None and not answer.sources[0].detail.startswith("The Python binding"):
-        steps.append(ADVICE_LIBCAMERA)
-    if answer.sightings is not None and any(camera.bus == "virtual" for camera in cameras):
-        steps.append(ADVICE_VIRTUAL)
-    if not any(camera.detected for camera in cameras):
-        steps = [*ADVICE_NONE_SEEN, *steps]
-    return steps
+def _advice_in_use(cameras: Sequence[Camera]) -> str:
+    """Say how to get a camera back."""
+    holders = [holder for camera in cameras for holder in camera.holders]
+    units = sorted({holder.unit for holder in holders if holder.unit and holder.exclusive})
+    if not units:
+        return "Only one program at a time can have a camera: end the one that has it."
+    stop = f"sudo systemctl stop {' '.join(units)}"
+    return f"Only one program at a time can have a camera: end the one that has it ({stop})."
+
+
+def _ask(
+    kernel: KernelView,
+    configured: Sequence[Sighting],
+    processes: Processes | None,
+    run: Runner,
+    timeout: float,
+) -> Answer:
+    """Ask libcamera as much as disturbs nobody.
+
+    As it makes its list libcamera sets up every CSI sensor: it turns flips and test pattern off. So
+    it is not asked while one is in use.
+    """
+    virtual = tuple(sighting.id for sighting in configured)
+    if processes is None:
+        return ask_libcamera(run, timeout, Question(virtual))
+    if any(_taken(receiver, processes, usb=False) for receiver in kernel.csi):
+        return Answer(None, [Source("libcamera", False, CSI_IN_USE)])
+    question = Question(
+        virtual=() if processes.without_libcamera else virtual,
+        acquiring=not (processes.unread or processes.opened or processes.locked),
+    )
+    return ask_libcamera(run, timeout, question)
 
 
 def inspect(root: Path, run: Runner, timeout: float) -> dict[str, Any]:
     """Return what the module returns.
 
-    *root*: where /sys, /dev, /etc and /usr are; *timeout*: seconds for each tool.
+    *root*: where /sys, /proc, /dev, /boot, /etc and /usr are; *timeout*: seconds for each tool.
     """
-    sysfs, kernel = read_sysfs(root)
+    board = read_board(root)
+    kernel = read_sysfs(root)
+    config_source, config, expected = read_config(root, board)
     virtual, configured = read_virtual(root)
-    answer = ask_libcamera(run, timeout)
-    unasked = answer.sources[-1].detail if answer.sightings is None else None
-    if len(answer.sources) > 1 and unasked is not None:
-        unasked = " ".join(source.detail for source in answer.sources)
-    cameras = merge([*kernel, *configured], answer.sightings or [])
+    receivers = [*kernel.csi, *kernel.usb]
+    nodes = frozenset(node for receiver in receivers for node in receiver.nodes)
+    processes = within(timeout, lambda: read_processes(root, nodes, bool(configured)))
+    answer = _ask(kernel, configured, processes, run, timeout)
+    unasked = answer.unasked
+    sources = [kernel.source, config_source, virtual]
+    sources.append(
+        Source("processes", False, f"The processes could not be read within {timeout:g} s.")
+        if processes is None
+        else processes.source()
+    )
+    sources += answer.sources
+    cameras = merge([*kernel.sightings, *configured], expected, answer.sightings or [], receivers)
     for camera in cameras:
-        judge(camera, unasked)
+        judge(camera, _occupy(camera, processes, answer), unasked, config)
+    legacy = kernel.legacy
+    if config is not None and config.legacy:
+        legacy = f"{config.path} has {' and '.join(config.legacy)}"
+    if not any(camera.detected for camera in cameras):
+        firmware, counted = ask_firmware(run, timeout)
+        sources.append(firmware)
+        legacy = legacy or (
+            "the firmware counts a camera for it (vcgencmd get_camera)" if counted else None
+        )
+    findings = Findings(cameras, answer, unasked, config, legacy)
     present = any(camera.detected for camera in cameras)
     usable: bool | None = any(camera.usable for camera in cameras)
-    if present and unasked is not None:
+    if present and not usable and unasked is not None:
         usable = None
+    pipelines = list(kernel.pipelines)
+    if any(camera.detected and camera.bus == "virtual" for camera in cameras):
+        pipelines.append("virtual")
     return {
         "present": present,
         "usable": usable,
-        "reason": _host_reason(cameras, unasked),
-        "advice": _advice(cameras, answer),
-        "cameras": [asdict(camera) for camera in cameras],
-        "sources": [asdict(source) for source in (sysfs, virtual, *answer.sources)],
+        "reason": findings.reason(),
+        "advice": findings.advice(),
+        "board": board,
+        "pipeline": pipelines,
+        "config": None if config is None else config.answer(),
+        "cameras": [camera.answer() for camera in cameras],
+        "sources": [asdict(source) for source in sources],
     }

@@ -13,11 +13,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # How long a killed process may take to go before it is given up, in seconds.
 GRACE = 1.0
@@ -33,7 +38,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class ToolRun:
-    """What a tool did: its exit status and output if it exited, and its duration in seconds."""
+    """What a tool did: its output so far, its duration in seconds, its status if it exited."""
 
     outcome: Outcome
     duration: float
@@ -81,9 +86,9 @@ async def _run(arguments: Sequence[str], timeout: float, environment: Mapping[st
     transport.close()
     # One turn of the loop, in which the transport closes its pipes.
     await asyncio.sleep(0)
-    if hung:
-        return ToolRun(Outcome.HUNG, time.monotonic() - start)
     stdout, stderr = (listener.said[fd].decode(errors="replace") for fd in (1, 2))
+    if hung:
+        return ToolRun(Outcome.HUNG, time.monotonic() - start, 0, stdout, stderr)
     return ToolRun(Outcome.EXITED, time.monotonic() - start, status or 0, stdout, stderr)
 
 
@@ -94,3 +99,17 @@ def run_tool(arguments: Sequence[str], timeout: float, environment: Mapping[str,
     all that it started, and HUNG. Nothing is raised.
     """
     return asyncio.run(_run(arguments, timeout, environment))
+
+
+def within(timeout: float, work: Callable[[], T]) -> T | None:
+    """Return what *work* returns, or None if that takes longer than *timeout* seconds.
+
+    It is left behind then, in a thread that does not hold up this process's end. Reading
+    /proc/PID/maps waits for a process that is stuck in a driver's mmap, for instance.
+    """
+    answers: queue.SimpleQueue[T] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(work()), daemon=True).start()
+    try:
+        return answers.get(timeout=timeout)
+    except queue.Empty:
+        return None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -93,6 +94,59 @@ class Device:
         self.write(f"{entry}/name", f"{name}\n")
         self.link(f"{entry}/device", device)
 
+    def endpoint(self, node: str, phandle: int, remote: int) -> None:
+        """Join a device tree node's port to that of another; phandles are numbers of ports."""
+        for name, value in (("phandle", phandle), ("remote-endpoint", remote)):
+            path = self.root / f"sys/firmware/devicetree{node}/port/endpoint/{name}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(value.to_bytes(4, "big"))
+
+    def receiver(self, number: int, driver: str, node: str = "") -> None:
+        """Add a CSI receiver with the nodes videoN and mediaN; *node*: its device tree path."""
+        device = f"sys/devices/platform/{number}.csi"
+        self.video(number, f"{driver}-image", driver, device)
+        self.media(number, device)
+        if node:
+            (self.root / f"sys/firmware/devicetree{node}").mkdir(parents=True, exist_ok=True)
+            self.link(f"{device}/of_node", f"sys/firmware/devicetree{node}")
+
+    def media(self, number: int, device: str) -> None:
+        """Add a media node to a device."""
+        (self.root / device / f"media{number}").mkdir(parents=True)
+        self.write(f"dev/media{number}", "")
+
+    def lock(self, *holdings: tuple[int, str]) -> None:
+        """Have processes hold libcamera's lock, each (pid, node), as /proc/locks shows it."""
+        lines = ["1: FLOCK  ADVISORY  WRITE 77 fe:00:1 0 EOF"]
+        for pid, node in holdings:
+            status = (self.root / "dev" / node).stat()
+            major, minor = os.major(status.st_dev), os.minor(status.st_dev)
+            place = f"{major:02x}:{minor:02x}:{status.st_ino}"
+            lines.append(f"{len(lines) + 1}: POSIX  ADVISORY  WRITE {pid} {place} 0 EOF")
+        self.write("proc/locks", "\n".join(lines) + "\n")
+
+    def process(
+        self,
+        pid: int,
+        command: str,
+        *opened: str,
+        mapped: str = "",
+        locked: str = "",
+        cgroup: str = "0::/user.slice",
+    ) -> None:
+        """Add a process with nodes open, one file mapped, and one node locked in its own /proc."""
+        folder = f"proc/{pid}"
+        self.write(f"{folder}/comm", f"{command}\n")
+        self.write(f"{folder}/cmdline", f"{command}\0--password\0hunter2\0")
+        self.write(f"{folder}/cgroup", f"{cgroup}\n")
+        self.write(f"{folder}/stat", f"{pid} ({command}) S 1 1 1 0 -1 4194560 0\n")
+        self.write(f"{folder}/maps", f"7f00-7f01 rw-s 00000000 00:06 5          {mapped}\n")
+        (self.root / folder / "fd").mkdir(exist_ok=True)
+        for number, name in enumerate(opened):
+            (self.root / folder / f"fd/{number}").symlink_to(f"/dev/{name}")
+            held = "lock:\t1: POSIX  ADVISORY  WRITE 1 00:41:9 0 EOF\n" if name == locked else ""
+            self.write(f"{folder}/fdinfo/{number}", f"pos:\t0\n{held}")
+
     def video(self, number: int, name: str, driver: str, device: str = "", index: int = 0) -> None:
         """Add a video entry, of a device of its own unless *device* names one."""
         device = device or f"sys/devices/platform/{driver}{number}"
@@ -102,10 +156,11 @@ class Device:
         entry = f"sys/class/video4linux/video{number}"
         self.write(f"{entry}/name", f"{name}\n")
         self.write(f"{entry}/index", f"{index}\n")
+        self.write(f"{entry}/dev", f"81:{number}\n")
         self.link(f"{entry}/device", device)
 
     def usb_camera(self, number: int, name: str, port: str, ids: tuple[str, str]) -> None:
-        """Add a USB camera with a stream, a metadata entry and udev's link."""
+        """Add a USB camera with a stream, a metadata entry, a media node and udev's links."""
         usb = f"sys/devices/platform/usb/usb1/{port}"
         self.write(f"{usb}/idVendor", ids[0])
         self.write(f"{usb}/idProduct", ids[1])
@@ -115,6 +170,7 @@ class Device:
                 f"dev/v4l/by-path/platform-usb-0:{port[2:]}:1.0-video-index{index}",
                 f"dev/video{number + index}",
             )
+        self.media(number, f"{usb}/{port}:1.0")
 
 
 class Run(Protocol):

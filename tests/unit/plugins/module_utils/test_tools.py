@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.rpi_camera.fleet.plugins.module_utils._tools import Outcome, run_tool
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._tools import (
+    Outcome,
+    run_tool,
+    within,
+)
 
 
 def test_output_and_status_are_returned() -> None:
@@ -70,3 +75,17 @@ def test_the_own_environment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "LIBCAMERA_PIPELINES_MATCH_LIST", "virtual")
     run = run_tool(("sh", "-c", "echo $LIBCAMERA_PIPELINES_MATCH_LIST"), 10, {})
     assert run.stdout == "virtual\n"
+
+
+def test_work_that_does_not_end_is_left_behind() -> None:
+    over = threading.Event()
+    start = time.monotonic()
+    assert within(0.2, lambda: over.wait(30)) is None
+    assert time.monotonic() - start < 5
+    over.set()
+    assert within(20, lambda: "done") == "done"
+
+
+def test_what_a_hung_tool_said_is_kept() -> None:
+    run = run_tool(("sh", "-c", "echo said; sleep 60"), 0.5, {})
+    assert (run.outcome, run.stdout) == (Outcome.HUNG, "said\n")
