@@ -30,7 +30,7 @@ RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 
 # Larger picture data, in bytes, is not decoded: it would take a small board many seconds.
 MAX_DECODED = 512 * 1024
-# Some encoders fill up behind the last block.
+# How many bytes that are no filling may stand behind the last block.
 MAX_SURPLUS = 32
 
 # Of the 16 bits that come next: how many a code and the value behind it take, times 256, plus the
@@ -218,4 +218,5 @@ def _holds(data: bytes, blocks: list[tuple[Codes, Codes]], surplus: int) -> bool
         overrun = place > 64 and entry & 0xFF != 64
         if not entry or place < 64 or overrun or at > bits:
             return False
-    return bits - at < 8 * (surplus + 1)
+    # Cameras fill up with zeros or ones, as far as they like.
+    return len(data[-(-at // 8) :].strip(b"\0\xff")) <= surplus

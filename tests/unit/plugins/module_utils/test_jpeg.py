@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from ansible_collections.rpi_camera.fleet.plugins.module_utils._jpeg import decodes, whole_jpeg
@@ -24,7 +25,7 @@ def noise(mode: str = "RGB", **options: object) -> bytes:
 
 NOISE = noise()
 SCAN = NOISE.index(b"\xff\xda") + 14
-KINDS: dict[str, dict[str, object]] = {
+KINDS: dict[str, dict[str, Any]] = {
     "as usual": {},
     "progressive": {"progressive": True},
     "tables of its own": {"optimize": True, "quality": 10},
@@ -56,6 +57,7 @@ def test_real_jpegs_are_whole(kind: str, mode: str) -> None:
         pytest.param(ONE + bytes(8), id="zero bytes behind it"),
         pytest.param(ONE[:2] + b"\xff\xff" + ONE[2:], id="fill bytes"),
         pytest.param(ONE[:-2] + b"\xff\xff\xff\xd9", id="fill bytes before the end"),
+        pytest.param(ONE[:-2] + bytes(300) + ONE[-2:], id="filled up before the end"),
         pytest.param(ONE[:2] + b"\xff\x01" + ONE[2:], id="marker without a length"),
         pytest.param(ONE.replace(b"\xff\xc0", b"\xff\xc1"), id="extended sequential"),
     ],

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.rpi_camera.fleet.plugins.module_utils import _mjpeg
 from ansible_collections.rpi_camera.fleet.plugins.module_utils._jpeg import Jpeg
@@ -221,7 +223,7 @@ def test_decoding_takes_a_bounded_share_of_the_time(monkeypatch: pytest.MonkeyPa
 
     clock = [100.0]
     monkeypatch.setattr(_mjpeg, "decodes", slow)
-    monkeypatch.setattr(_mjpeg.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     tally = Tally()
     for number in range(1000):
         tally.add(live(ONE), number / 100)
