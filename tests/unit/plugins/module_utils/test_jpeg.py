@@ -9,7 +9,12 @@ import io
 from typing import Any
 
 import pytest
-from ansible_collections.rpi_camera.fleet.plugins.module_utils._jpeg import decodes, whole_jpeg
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._jpeg import (
+    _codes,
+    _holds,
+    decodes,
+    whole_jpeg,
+)
 from ansible_collections.rpi_camera.fleet.tests.unit.plugins.doubles import jpeg
 from PIL import Image
 
@@ -123,10 +128,38 @@ def test_restarts_that_are_lost_or_out_of_order() -> None:
         data.replace(b"\xff\xd3", b"", 1),
         data.replace(b"\xff\xd3", b"\xff\xd4", 1),
         data[: data.index(b"\xff\xd3")] + data[data.index(b"\xff\xd5") :],
+        # Eights of them, so that their numbers fit again.
+        data[: data.index(b"\xff\xd3")] + data[data.rindex(b"\xff\xd3") :],
     ):
         found = whole_jpeg(change)
         assert found is not None
         assert not decodes(found)
+
+
+# DC: 00 is a difference of 0. AC: 0 and a bit is a coefficient, 10 are 16 of them, 110 and two bits
+# is one, 111 ends the block.
+DIRECT = _codes(0, bytes([0, 1, *[0] * 14]), b"\0")
+ALTERNATING = _codes(1, bytes([1, 1, 2, *[0] * 13]), b"\x01\xf0\x02\x00")
+
+
+@pytest.mark.parametrize(
+    ("bits", "holds"),
+    [
+        pytest.param("00 111 111", True, id="an empty block"),
+        pytest.param("00 10 10 10 110 00 111", True, id="coefficients"),
+        pytest.param("01 111 111", False, id="no code"),
+        pytest.param("00 10 10 10 10 111111", False, id="more than 64 coefficients"),
+        pytest.param("00 10 10 10", False, id="the data ends between two codes"),
+        pytest.param("00 10 10 11", False, id="the data ends within a code"),
+        pytest.param("00 111 111" + "01010101" * 3, True, id="a few bytes more"),
+        pytest.param("00 111 111" + "01010101" * 4, False, id="too many bytes more"),
+        pytest.param("00 111 111" + "0" * 80 + "1" * 80, True, id="filling"),
+    ],
+)
+def test_one_block(bits: str, holds: bool) -> None:
+    bits = bits.replace(" ", "")
+    data = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    assert _holds(data, [(DIRECT, ALTERNATING)], 3) is holds
 
 
 @pytest.mark.parametrize(
