@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the archive and looks at it as Ansible Galaxy does before it takes one, and lints what
 # Galaxy and the documentation are made from. Nothing is asked of Galaxy itself. Everything is
-# under .cache/galaxy and can be deleted.
+# under .cache/galaxy-importer and can be deleted.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-work=$root/.cache/galaxy
+work=$root/.cache/galaxy-importer
 rm -rf "$work"
 mkdir -p "$work/importer"
 cd "$root"
