@@ -11,7 +11,7 @@ LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-test test quick lint sanity unit server browser molecule bench-bootstrap requirements clean
+.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser molecule bench-bootstrap requirements clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -23,23 +23,30 @@ demo-down:  ## Remove all that the demo made
 	@if [ -e $(READY) ]; then $(BIN)/python -m tests.lab demo-down $(DEMO); else echo "There is no demo here."; fi
 
 test: $(READY)  ## Every check, with a summary at the end
-	@$(BIN)/python -m tests.run lint unit sanity server browser demo-test molecule
+	@$(BIN)/python -m tests.run lint unit sanity galaxy server browser demo-test molecule
 
 quick: $(READY)  ## The checks that take no time: lint and unit
 	@$(BIN)/python -m tests.run lint unit
 
-lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint
+lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint, the workflows' schema
 	ruff check .
 	ruff format --check .
 	mypy
 	cd files/server && mypy --cache-dir="$(CURDIR)/.cache/mypy-server" src tests
 	ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.cache/checkout" ansible-lint --profile production --offline --strict
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 unit: $(READY) $(LINK)  ## Unit tests of modules, roles and lab
 	PYTHONPATH=.cache/checkout python -m pytest tests/unit
 
 sanity: $(READY)  ## ansible-test sanity on a copy of the checkout
 	tests/sanity.sh
+
+galaxy: $(READY) $(LINK)  ## What Ansible Galaxy asks of the archive, documentation and changelog
+	tests/galaxy.sh
+
+docs: $(READY)  ## Write the tables of variables in the roles' READMEs
+	$(BIN)/python -m tests.variables
 
 server: $(READY)  ## The server's own tests
 	python -m pytest -o cache_dir="$(CURDIR)/.cache/pytest" files/server/tests

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
+import time
 from dataclasses import dataclass, field
 from email.message import Message
 from enum import Enum
+
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._jpeg import (
+    Jpeg,
+    decodes,
+    whole_jpeg,
+)
 
 # A part or a block of headers beyond these, in bytes, is no frame of a camera; it would only fill
 # the device's memory.
@@ -27,12 +35,9 @@ END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 STATE_HEADER = "x-frame-state"
 PLACEHOLDERS = ("starting", "lost")
 
-# JPEG markers without a length (ISO/IEC 10918-1, table B.1): TEM, RST0 to RST7, SOI.
-BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-# Start of frame, any process: C0 to CF without DHT, JPG and DAC.
-FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-START_OF_SCAN = 0xDA
-END_OF_IMAGE = b"\xff\xd9"
+# Decoding a frame's picture data in Python takes a small board longer than the frame lasts; so
+# after the first one no more than this share of the time goes into it.
+DECODING_SHARE = 0.05
 
 
 class StreamError(ValueError):
@@ -41,18 +46,14 @@ class StreamError(ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """One part: its headers by lower-case name, and its body."""
+    """One part: its headers by lower-case name, and its body.
+
+    `cut`: its Content-Length reaches beyond the next boundary, before which the body was cut.
+    """
 
     headers: dict[str, str]
     body: bytes
-
-
-@dataclass(frozen=True)
-class Jpeg:
-    """The size in pixels of a whole JPEG."""
-
-    width: int
-    height: int
+    cut: bool = False
 
 
 def boundary_of(content_type: str) -> str:
@@ -87,7 +88,8 @@ class MultipartParser:
     """Turns bytes, in pieces of any size, into the parts of a multipart stream.
 
     A part with a Content-Length is given out with its last byte, one without when the next
-    boundary has arrived.
+    boundary has arrived. `wrong_lengths` counts the parts whose Content-Length was too small or
+    too large; whatever it says, the parts after it are found.
     """
 
     def __init__(self, boundary: str) -> None:
@@ -99,6 +101,9 @@ class MultipartParser:
         self._searched = 0
         self._headers: dict[str, str] = {}
         self._expect = _Expect.BOUNDARY
+        # Whether nothing but line ends should stand before the next boundary.
+        self._measured = False
+        self.wrong_lengths = 0
 
     def feed(self, data: bytes) -> list[Part]:
         """Return the parts that *data* completes. Raise StreamError on what cannot be parts."""
@@ -106,7 +111,9 @@ class MultipartParser:
         parts: list[Part] = []
         while True:
             if self._expect is _Expect.BOUNDARY:
-                if self._take_until_boundary() is None:
+                skipped = self._take_until_boundary()
+                self._note_skipped(self._buffer[: self._searched] if skipped is None else skipped)
+                if skipped is None:
                     # Nothing in front of a boundary is needed.
                     self._drop(self._searched)
                     return parts
@@ -114,10 +121,10 @@ class MultipartParser:
                 if not self._take_headers():
                     return parts
             elif self._expect is _Expect.BODY:
-                body = self._take_body()
-                if body is None:
+                part = self._take_part()
+                if part is None:
                     return parts
-                parts.append(Part(self._headers, body))
+                parts.append(part)
             else:
                 self._buffer = b""
                 return parts
@@ -128,9 +135,18 @@ class MultipartParser:
             return None
         return Part(self._headers, self._buffer)
 
-    def _take_until_boundary(self) -> bytes | None:
-        """Remove and return all up to the next boundary's line, which goes too."""
-        for found in self._boundary.finditer(self._buffer, self._searched):
+    def _note_skipped(self, data: bytes) -> None:
+        """Count a Content-Length that has left a rest in front of the next boundary."""
+        if self._measured and data.strip(b"\r\n"):
+            self.wrong_lengths += 1
+            self._measured = False
+
+    def _take_until_boundary(self, size: int = sys.maxsize) -> bytes | None:
+        """Remove and return all up to the next boundary's line, which goes too.
+
+        Only a boundary within the first *size* bytes counts.
+        """
+        for found in self._boundary.finditer(self._buffer, self._searched, size):
             line = REST_OF_LINE.match(self._buffer, found.end())
             ended = self._buffer.startswith(b"--", found.end())
             if line is None and not ended:
@@ -143,7 +159,7 @@ class MultipartParser:
             self._drop(line.end() if line else found.end())
             self._expect = _Expect.NOTHING if ended else _Expect.HEADERS
             return body.removesuffix(b"\r")
-        self._searched = max(0, len(self._buffer) - self._margin)
+        self._searched = max(0, min(len(self._buffer), size) - self._margin)
         return None
 
     def _take_headers(self) -> bool:
@@ -163,21 +179,27 @@ class MultipartParser:
         self._expect = _Expect.BODY
         return True
 
-    def _take_body(self) -> bytes | None:
-        """Remove and return the body of a part, if it is complete."""
+    def _take_part(self) -> Part | None:
+        """Remove and return the part whose headers have been taken, if it is complete."""
         length = self._headers.get("content-length", "")
-        if not (length.isascii() and length.isdigit()):
-            _check_size(len(self._buffer))
-            return self._take_until_boundary()
-        size = int(length)
-        _check_size(size)
-        if len(self._buffer) < size:
+        self._measured = length.isascii() and length.isdigit()
+        size = sys.maxsize
+        if self._measured:
+            # Python refuses to read thousands of digits.
+            size = int(length) if len(length) < 20 else size
+        _check_size(size if self._measured else len(self._buffer))
+        body = self._take_until_boundary(size)
+        if body is not None:
+            self.wrong_lengths += self._measured
+            return Part(self._headers, body, cut=self._measured)
+        begun = self._boundary.search(self._buffer, self._searched, size)
+        if len(self._buffer) < (size if begun is None else begun.end() + self._margin):
             return None
         body = self._buffer[:size]
         self._drop(size)
         self._buffer = b"\n" + self._buffer
         self._expect = _Expect.BOUNDARY
-        return body
+        return Part(self._headers, body)
 
     def _drop(self, count: int) -> None:
         self._buffer = self._buffer[count:]
@@ -189,38 +211,6 @@ def _check_size(size: int) -> None:
         raise StreamError(f"a part is larger than {MAX_PART} bytes")
 
 
-def whole_jpeg(data: bytes) -> Jpeg | None:
-    """Return the size of a JPEG, or None unless it is whole.
-
-    Whole: from SOI over a frame header and a start of scan to EOI; line ends and zero bytes that
-    a server writes behind it are no harm. The size is the frame header's, as ISO/IEC 10918-1,
-    B.2.2 lays it out.
-    """
-    data = data.rstrip(b"\0\r\n")
-    if not data.startswith(b"\xff\xd8") or not data.endswith(END_OF_IMAGE):
-        return None
-    position, size = 2, None
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            return None
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-        elif marker in BARE_MARKERS:
-            position += 2
-        else:
-            length = int.from_bytes(data[position + 2 : position + 4], "big")
-            if marker in FRAME_MARKERS and length >= 8 and position + 9 <= len(data):
-                size = Jpeg(
-                    width=int.from_bytes(data[position + 7 : position + 9], "big"),
-                    height=int.from_bytes(data[position + 5 : position + 7], "big"),
-                )
-            if marker == START_OF_SCAN:
-                return size
-            position += 2 + max(length, 2)
-    return None
-
-
 @dataclass
 class Tally:
     """What has come out of a stream so far; times are seconds since the look began."""
@@ -228,18 +218,23 @@ class Tally:
     frames: int = 0
     placeholders: int = 0
     broken: int = 0
-    size: Jpeg | None = None
+    wrong_lengths: int = 0
+    # Width and height of the newest live frame in pixels.
+    size: tuple[int, int] | None = None
     first_at: float | None = None
     last_at: float | None = None
     # The state that the newest part has named, if it was a placeholder.
     state: str | None = None
     _hashes: set[bytes] = field(default_factory=set)
+    # Seconds that decoding has taken, and whether the next frame is decoded in any case.
+    _decoding: float = 0.0
+    _doubt: bool = True
 
     def add(self, part: Part, at: float) -> None:
         """Count a part that was complete at the time *at*."""
         state = part.headers.get(STATE_HEADER, "").lower()
-        jpeg = whole_jpeg(part.body)
-        if jpeg is None:
+        jpeg = None if part.cut else whole_jpeg(part.body)
+        if jpeg is None or not self._decodes(jpeg, at):
             self.broken += 1
             return
         if state in PLACEHOLDERS:
@@ -248,10 +243,23 @@ class Tally:
             return
         self.state = None
         self.frames += 1
-        self.size = jpeg
+        self.size = (jpeg.width, jpeg.height)
         self.first_at = at if self.first_at is None else self.first_at
         self.last_at = at
         self._hashes.add(hashlib.sha256(part.body).digest())
+
+    def _decodes(self, jpeg: Jpeg, at: float) -> bool:
+        """Return whether a frame's picture data is as its headers say, or was not looked at.
+
+        The first frame is looked at, and each one after a broken one; of the others as many as
+        the time allows.
+        """
+        if not self._doubt and self._decoding > DECODING_SHARE * at:
+            return True
+        began = time.monotonic()
+        self._doubt = not decodes(jpeg)
+        self._decoding += time.monotonic() - began
+        return not self._doubt
 
     @property
     def distinct(self) -> int:

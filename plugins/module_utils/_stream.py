@@ -5,13 +5,10 @@
 
 http.client does the protocol. The reading beneath it is done here, because a socket's time-out
 counts anew with each byte: a server that sends one byte a second would never be left.
-
-No text that is made here holds more of the URL than its host and port: the rest may be secret.
 """
 
 from __future__ import annotations
 
-import base64
 import http.client
 import io
 import queue
@@ -20,10 +17,11 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ansible_collections.rpi_camera.fleet.plugins.module_utils._mjpeg import (
     MultipartParser,
@@ -31,11 +29,24 @@ from ansible_collections.rpi_camera.fleet.plugins.module_utils._mjpeg import (
     Tally,
     boundary_of,
 )
-from ansible_collections.rpi_camera.fleet.plugins.module_utils._options import OptionError
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._target import Target
 
 CHUNK = 64 * 1024
-DEFAULT_PORTS = {"http": 80, "https": 443}
 AGENT = "rpi_camera.fleet mjpeg_stream_info"
+
+# OpenSSL's x509_vfy.h, which ssl hands on as verify_code: not valid yet, expired.
+NOT_YET_VALID, EXPIRED = 9, 10
+# A certificate signed by itself, alone or at the end of the chain, and an issuer that is not known.
+UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
+WRONG_NAME = frozenset({62, 64})
+
+BOTH_KINDS = "token, or url_username and url_password"
+# What to set, by the schemes that a server names in WWW-Authenticate (RFC 9110, 11.6.1).
+WANTED = {
+    frozenset({"basic"}): "url_username and url_password",
+    frozenset({"bearer"}): "token",
+}
+CHALLENGE = re.compile(r"(?:^|,)\s*(basic|bearer|digest)(?=\s|,|$)", re.IGNORECASE)
 
 
 class EndError(Exception):
@@ -51,55 +62,26 @@ class TimeUpError(Exception):
 
 
 @dataclass(frozen=True)
-class Target:
-    """An http or https URL, taken apart; `credentials` is "user:password" or empty."""
+class Limits:
+    """How long to look, in seconds.
 
-    scheme: str
-    host: str
-    port: int
-    path: str = field(repr=False)
-    credentials: str = field(repr=False)
+    Either until `frames` live frames have come, within `timeout`; or for `duration` from the first
+    live frame on, which has to come within `timeout`. `stall`: how long no byte may come.
+    """
+
+    frames: int | None
+    duration: float | None
+    timeout: float
+    stall: float
 
     @property
-    def address(self) -> str:
-        """Host and port for a person."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_url(url: str) -> Target:
-    """Take a stream's URL apart. Raise OptionError with what is wrong about it."""
-    if re.search(r"[\x00-\x20\x7f]", url):
-        raise OptionError("url contains a blank or a control character; write it as %20, %0A …")
-    scheme, separator, _rest = url.partition("://")
-    if not separator or scheme.lower() not in DEFAULT_PORTS:
-        # Without a scheme what stands there could be anything, a password too.
-        has = f"the scheme {scheme!r}" if re.fullmatch(r"[A-Za-z][\w+.-]*", scheme) else "no scheme"
-        raise OptionError(f"url has {has}, but must begin with http:// or https://.")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise OptionError(
-            "url has no valid host and port; a port is a number from 1 to 65535, and an IPv6"
-            " address stands in square brackets."
-        ) from error
-    if not parts.hostname or port == 0:
-        raise OptionError("url names no host, or port 0; it must be like http://host:8080/video.")
-    path = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*")
-    if parts.query:
-        path += "?" + quote(parts.query, safe="/%:=&~+!$,;'@()*?")
-    user = "" if parts.username is None else f"{unquote(parts.username)}:"
-    return Target(
-        scheme=parts.scheme,
-        host=parts.hostname,
-        port=port or DEFAULT_PORTS[parts.scheme],
-        path=path,
-        credentials=user + unquote(parts.password or ""),
-    )
+    def lapse(self) -> float:
+        """For how long no live frame may have come when the time is up."""
+        return self.stall if self.duration is None else min(self.stall, self.duration / 2)
 
 
 class Clock:
-    """The time of one look, in seconds since it began."""
+    """The time of one look, in seconds since it began; `timeout` is when it has to end."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
@@ -184,7 +166,9 @@ def _resolve(target: Target, clock: Clock) -> list[tuple[Any, ...]]:
     return found
 
 
-def _connect(target: Target, clock: Clock) -> socket.socket:
+def _connect(
+    target: Target, clock: Clock, stall: float, tls: ssl.SSLContext | None
+) -> socket.socket:
     """Connect to the first of the target's addresses that answers. Raise EndError if none does."""
     addresses = _resolve(target, clock)
     reason = ""
@@ -195,15 +179,11 @@ def _connect(target: Target, clock: Clock) -> socket.socket:
         connection.settimeout(share)
         try:
             connection.connect(address)
-            if target.scheme == "https":
-                context = ssl.create_default_context()
-                connection.settimeout(clock.left())
-                return context.wrap_socket(connection, server_hostname=target.host)
         except OSError as error:
             connection.close()
             reason = _why_no_connection(target, error, share)
         else:
-            return connection
+            return connection if tls is None else _secure(target, connection, clock, stall, tls)
     raise EndError(reason)
 
 
@@ -212,11 +192,59 @@ def _why_no_connection(target: Target, error: OSError, waited: float) -> str:
         return f"{target.address} refuses the connection: nothing listens there."
     if isinstance(error, TimeoutError):
         return f"{target.address} does not answer: no connection within {waited:.1f} s."
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"The certificate of {target.address} is not trusted: {error.verify_message}."
-    if isinstance(error, ssl.SSLError):
-        return f"{target.address} does not speak TLS as expected: {error.reason}."
     return f"{target.address} cannot be reached: {error.strerror}."
+
+
+def _secure(
+    target: Target, connection: socket.socket, clock: Clock, stall: float, tls: ssl.SSLContext
+) -> ssl.SSLSocket:
+    """Begin TLS on a connection, which is closed if that fails. Raise EndError with the reason."""
+    left = clock.left()
+    connection.settimeout(min(left, stall))
+    try:
+        return tls.wrap_socket(connection, server_hostname=target.host)
+    except TimeoutError as error:
+        connection.close()
+        if left <= stall:
+            raise TimeUpError from error
+        raise StallError(
+            f"{target.address} accepts the connection, but does not begin TLS within {stall:g} s;"
+            " is it http:// there?"
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        connection.close()
+        raise EndError(_why_no_trust(target, error)) from error
+    except ssl.SSLError as error:
+        connection.close()
+        raise EndError(
+            f"{target.address} does not speak TLS as expected ({error.reason}); is it http://"
+            " there?"
+        ) from error
+    except OSError as error:
+        connection.close()
+        raise EndError(f"{target.address} breaks the connection when TLS begins.") from error
+
+
+def _why_no_trust(target: Target, error: ssl.SSLCertVerificationError) -> str:
+    """Say why a certificate is not trusted, and what to do about it."""
+    if error.verify_code in (NOT_YET_VALID, EXPIRED):
+        fault = "is not valid yet" if error.verify_code == NOT_YET_VALID else "has expired"
+        return (
+            f"A certificate of {target.address} {fault}, by the clock of {socket.gethostname()},"
+            f" which looks: it is {datetime.now(UTC):%Y-%m-%d %H:%M} UTC there. If that is wrong,"
+            " set that clock; otherwise the server needs a new certificate."
+        )
+    if error.verify_code in WRONG_NAME:
+        return (
+            f"The certificate of {target.address} is not made out to {target.host}: ask by a name"
+            " that it holds."
+        )
+    if error.verify_code in UNKNOWN_ISSUER:
+        return (
+            f"The certificate of {target.address} is signed by a CA that is not trusted here: set"
+            " ca_path to the certificate of that CA."
+        )
+    return f"The certificate of {target.address} is not trusted: {error.verify_message}."
 
 
 def _request(
@@ -227,9 +255,8 @@ def _request(
     client = kind(target.host, target.port)
     client.sock = _PatientSocket(connection, clock, stall)
     headers = {"Accept": "multipart/x-mixed-replace", "User-Agent": AGENT, "Connection": "close"}
-    if target.credentials:
-        basic = base64.b64encode(target.credentials.encode()).decode()
-        headers["Authorization"] = f"Basic {basic}"
+    if target.credentials.header:
+        headers["Authorization"] = target.credentials.header
     try:
         client.request("GET", target.path, headers=headers)
         return client.getresponse()
@@ -240,7 +267,10 @@ def _request(
     except http.client.RemoteDisconnected as error:
         raise EndError(f"{target.address} closes the connection without an answer.") from error
     except http.client.HTTPException as error:
-        raise EndError(f"What {target.address} answers is not HTTP.") from error
+        other = "http" if target.scheme == "https" else "https"
+        raise EndError(
+            f"What {target.address} answers is not HTTP; is it {other}:// there?"
+        ) from error
     except OSError as error:
         raise EndError(f"{target.address} breaks the connection: {error.strerror}.") from error
 
@@ -254,12 +284,32 @@ def _status_reason(target: Target, response: http.client.HTTPResponse) -> str | 
     except ValueError:
         phrase = ""
     reason = f"{target.address} answers with HTTP status {response.status}{phrase}"
+    if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return f"{reason}: {_credentials_reason(target, response)}."
     if 300 <= response.status < 400:
         place = urlsplit(response.headers.get("Location", ""))
         if place.hostname:
             return f"{reason}, which leads to {place.scheme}://{place.hostname}; ask there."
         return f"{reason}, which leads elsewhere; ask there."
     return f"{reason}."
+
+
+def _credentials_reason(target: Target, response: http.client.HTTPResponse) -> str:
+    """Say what a response with status 401 or 403 wants, as the end of a sentence."""
+    challenges = ",".join(response.headers.get_all("WWW-Authenticate", []))
+    schemes = frozenset(scheme.lower() for scheme in CHALLENGE.findall(challenges))
+    if schemes == {"digest"}:
+        return "it wants Digest authentication, which this module does not do"
+    wanted = WANTED.get(schemes - {"digest"}, BOTH_KINDS)
+    sent = target.credentials
+    if not sent.header:
+        hint = "the query of url is not enough; " if target.has_query else ""
+        return f"{hint}set {wanted}"
+    if response.status == HTTPStatus.FORBIDDEN:
+        return f"{sent.source} may not see this stream; set {wanted} of somebody who may"
+    if wanted != BOTH_KINDS and sent.scheme not in schemes:
+        return f"it does not want {sent.source}; set {wanted} instead"
+    return f"it does not accept {sent.source}; set the right {wanted}"
 
 
 def _number(count: int, one: str, many: str) -> str:
@@ -273,90 +323,98 @@ def _seen(tally: Tally) -> str:
         seen.append(_number(tally.placeholders, "placeholder", "placeholders"))
     if tally.broken:
         seen.append(_number(tally.broken, "part", "parts") + " without a whole JPEG")
+    if tally.wrong_lengths:
+        seen.append(_number(tally.wrong_lengths, "part", "parts") + " with a wrong Content-Length")
     return ", ".join(seen)
 
 
-def _time_up_reason(tally: Tally, frames: int, timeout: float) -> str | None:
+def _time_up_reason(tally: Tally, limits: Limits, clock: Clock) -> str | None:
     """Say what is wrong with what was seen until the time was up, or None if it will do."""
+    seen = f"{_seen(tally)} within {clock.timeout:.3g} s"
     if tally.state is not None:
-        return (
-            f"The server has no live picture, the camera's state is {tally.state!r}:"
-            f" {_seen(tally)} within {timeout:g} s."
-        )
-    if tally.frames >= min(2, frames):
-        return None
+        return f"The server has no live picture, the camera's state is {tally.state!r}: {seen}."
     if tally.broken and not tally.frames:
-        return f"No part holds a whole JPEG: {_seen(tally)} within {timeout:g} s."
-    return f"Too few frames: {_seen(tally)} within {timeout:g} s."
+        return f"No part holds a whole JPEG: {seen}."
+    if tally.last_at is None or tally.frames < 2:
+        return f"Too few frames: {seen}."
+    silence = clock.elapsed() - tally.last_at
+    if silence > limits.lapse:
+        return f"The live frames have ceased, none for {silence:.1f} s: {seen}."
+    return None
 
 
-def _read(
-    response: http.client.HTTPResponse, tally: Tally, frames: int, clock: Clock, stall: float
-) -> None:
-    """Count the frames of a response until there are enough. Raise EndError if it ends before."""
+def _read(response: http.client.HTTPResponse, tally: Tally, limits: Limits, clock: Clock) -> None:
+    """Count the frames of a response until there are enough.
+
+    Raise EndError if it ends before, and TimeUpError when the time is up.
+    """
     try:
         parser = MultipartParser(boundary_of(response.headers.get("Content-Type", "")))
         while data := response.read1(CHUNK):
             for part in parser.feed(data):
                 tally.add(part, clock.elapsed())
-                if tally.frames == frames:
+                if tally.frames == limits.frames:
                     return
+                if tally.frames == 1 and limits.duration is not None and tally.first_at is not None:
+                    clock.timeout = tally.first_at + limits.duration
+            tally.wrong_lengths = parser.wrong_lengths
     except StreamError as error:
         raise EndError(f"This is no MJPEG stream: {error}.") from error
     except StallError as error:
         raise StallError(
-            f"The stream stalls: no byte for {stall:g} s after {_seen(tally)}."
+            f"The stream stalls: no byte for {limits.stall:g} s after {_seen(tally)}."
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise EndError(f"The connection breaks after {_seen(tally)}.") from error
     rest = parser.finish()
     if rest is not None:
         tally.add(rest, clock.elapsed())
-    if tally.frames < frames:
+    if tally.frames != limits.frames:
         raise EndError(f"The stream ends after {_seen(tally)}.")
 
 
-def watch(target: Target, frames: int, timeout: float, stall: float) -> dict[str, Any]:
-    """Look at a stream until it has given *frames* live frames; return what the module returns.
+def watch(target: Target, limits: Limits, tls: ssl.SSLContext | None = None) -> dict[str, Any]:
+    """Look at a stream as long as *limits* say; return what the module returns.
 
-    *timeout*: seconds for the whole look; *stall*: seconds without a byte that end it before.
+    *tls*: whom to trust; given exactly for an https target.
     """
-    clock = Clock(timeout)
+    clock = Clock(limits.timeout)
     tally = Tally()
     status: int | None = None
     content_type: str | None = None
     stalled = False
     reason: str | None = None
     try:
-        with _connect(target, clock) as connection:
-            response = _request(target, connection, clock, stall)
+        with _connect(target, clock, limits.stall, tls) as connection:
+            response = _request(target, connection, clock, limits.stall)
             status = response.status
             content_type = response.headers.get("Content-Type")
             reason = _status_reason(target, response)
             if reason is None:
-                _read(response, tally, frames, clock, stall)
+                _read(response, tally, limits, clock)
     except TimeUpError:
         reason = (
-            f"{target.address} does not answer within {timeout:g} s."
+            f"{target.address} does not answer within {limits.timeout:g} s."
             if status is None
-            else _time_up_reason(tally, frames, timeout)
+            else _time_up_reason(tally, limits, clock)
         )
     except EndError as end:
         reason = str(end)
         stalled = isinstance(end, StallError)
+    width, height = tally.size or (None, None)
     return {
         "streaming": reason is None,
         "frames": tally.frames,
         "distinct_frames": tally.distinct,
         "placeholder_frames": tally.placeholders,
         "broken_frames": tally.broken,
-        "width": tally.size.width if tally.size else None,
-        "height": tally.size.height if tally.size else None,
+        "width": width,
+        "height": height,
         "rate": None if tally.rate is None else round(tally.rate, 2),
         "first_frame_seconds": None if tally.first_at is None else round(tally.first_at, 3),
         "duration": round(clock.elapsed(), 3),
         "status": status,
-        "content_type": content_type,
+        "content_type": None if content_type is None else target.hush(content_type),
         "stalled": stalled,
-        "reason": reason,
+        "reason": None if reason is None else target.hush(reason),
     }

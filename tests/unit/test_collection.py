@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tests import variables
 from tests.lab import collection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,3 +53,47 @@ def test_defaults_and_argument_specs_name_the_same(role: str) -> None:
     options = specs["argument_specs"]["main"]["options"]
     assert {name: option.get("default") for name, option in options.items()} == defaults
     assert all(name.startswith(f"{role}_") for name in defaults)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_readme_has_the_table_of_variables_that_the_specs_make(role: str) -> None:
+    folder = ROOT / "roles" / role
+    readme = (folder / "README.md").read_text()
+    specs = yaml.safe_load((folder / "meta/argument_specs.yml").read_text())
+    assert variables.filled(readme, specs) == readme, "run: make docs"
+
+
+def test_a_table_of_variables() -> None:
+    options: dict[str, dict[str, Any]] = {
+        "app_list": {
+            "type": "list",
+            "elements": "dict",
+            "default": [{"name": "a|b"}],
+            "description": [
+                "See V(a(\\)|b), M(x.y.z) and O(app_text=).",
+                "B(Not) L(here,http://h/).",
+            ],
+            "options": {"name": {"type": "int", "required": True, "description": "C(1) or more."}},
+        },
+        "app_text": {"choices": ["a", True], "default": "", "description": "P(x.y.z#lookup)."},
+        "app_unset": {"type": "path", "description": "U(http://h/), R(this,ref)."},
+    }
+    assert variables.table(options) == [
+        "| Variable | Type | Default | What |",
+        "|---|---|---|---|",
+        r'| `app_list` | list of dict | `[{"name": "a\|b"}]`'
+        r" | See `a()\|b`, `x.y.z` and `app_text=`. **Not** [here](http://h/). |",
+        '| `app_text` | str | `""` | `x.y.z`. One of `a`, `true`. |',
+        "| `app_unset` | path |  | <http://h/>, this. |",
+        "",
+        "Each one of `app_list`:",
+        "",
+        "| Key | Type | Default | What |",
+        "|---|---|---|---|",
+        "| `name` | int | required | `1` or more. |",
+    ]
+
+
+def test_a_readme_without_a_place_for_the_table() -> None:
+    with pytest.raises(ValueError, match="has no"):
+        variables.filled("# A role", {})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,13 +26,15 @@ def serve() -> Iterator[Serve]:
     threads: list[threading.Thread] = []
     listeners: list[socket.socket] = []
 
-    def start(behave: Callable[[Wire], None]) -> str:
+    def start(behave: Callable[[Wire], None], tls: ssl.SSLContext | None = None) -> str:
         listener = socket.create_server(("127.0.0.1", 0))
         listeners.append(listener)
 
         def answer() -> None:
             with contextlib.suppress(OSError):
                 connection, _address = listener.accept()
+                if tls is not None:
+                    connection = tls.wrap_socket(connection, server_side=True)
                 with connection:
                     request = b""
                     while b"\r\n\r\n" not in request:
@@ -44,7 +47,7 @@ def serve() -> Iterator[Serve]:
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         threads.append(thread)
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/video"
+        return f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}/video"
 
     yield start
     over.set()

@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
+
+from PIL import Image
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"
@@ -19,15 +24,12 @@ HEAD = (
 )
 
 
+@cache
 def jpeg(seed: int = 0, width: int = 640, height: int = 480) -> bytes:
-    """Return the least that is laid out as a JPEG; *seed* makes it differ from others."""
-    size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
-    return (
-        b"\xff\xd8"
-        b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
-        b"\xff\xc0\x00\x0b\x08" + size + b"\x01\x01\x11\x00"
-        b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + seed.to_bytes(4, "big") + b"\xff\xd9"
-    )
+    """Return a grey JPEG; *seed* stands in it as a comment and makes it differ from others."""
+    file = io.BytesIO()
+    Image.new("L", (width, height), 128).save(file, "JPEG", comment=str(seed))
+    return file.getvalue()
 
 
 def part(body: bytes, *headers: str, length: bool = True, boundary: str = "frame") -> bytes:
@@ -60,7 +62,11 @@ class Wire:
         self.over.wait(seconds)
 
 
-Serve = Callable[[Callable[[Wire], None]], str]
+class Serve(Protocol):
+    """Starts a server with one behaviour, over TLS if told how, and returns its URL."""
+
+    def __call__(self, behave: Callable[[Wire], None], tls: ssl.SSLContext | None = None) -> str:
+        """Start it."""
 
 
 @dataclass(frozen=True)

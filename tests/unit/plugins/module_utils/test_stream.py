@@ -6,20 +6,16 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import socket
-import ssl
 import threading
 import time
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.rpi_camera.fleet.plugins.module_utils import _stream
 from ansible_collections.rpi_camera.fleet.plugins.module_utils._options import OptionError
-from ansible_collections.rpi_camera.fleet.plugins.module_utils._stream import parse_url, watch
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._stream import Limits, watch
+from ansible_collections.rpi_camera.fleet.plugins.module_utils._target import parse_url
 from ansible_collections.rpi_camera.fleet.tests.unit.plugins.doubles import (
     HEAD,
     Serve,
@@ -27,11 +23,6 @@ from ansible_collections.rpi_camera.fleet.tests.unit.plugins.doubles import (
     jpeg,
     part,
 )
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 KEYS = {
     "streaming",
@@ -51,11 +42,19 @@ KEYS = {
 }
 
 
-def look(url: str, frames: int = 5, timeout: float = 10, stall: float = 5) -> dict[str, Any]:
+def look(
+    url: str,
+    frames: int | None = 5,
+    duration: float | None = None,
+    timeout: float = 10,
+    stall: float = 5,
+    token: str | None = None,
+) -> dict[str, Any]:
     """Look at a stream; what holds for every result is asserted here."""
     start = time.monotonic()
-    result = watch(parse_url(url), frames, timeout, stall)
-    assert time.monotonic() - start < timeout + 1
+    limits = Limits(None if duration else frames, duration, timeout, stall)
+    result = watch(parse_url(url, token=token), limits)
+    assert time.monotonic() - start < timeout + (duration or 0) + 1
     assert set(result) == KEYS
     assert result["streaming"] is (result["reason"] is None)
     return result
@@ -72,10 +71,12 @@ def send_frames(wire: Wire, count: int, *headers: str, length: bool = True) -> N
 def test_a_good_stream(serve: Serve, length: bool) -> None:
     def behave(wire: Wire) -> None:
         wire.send(HEAD)
-        send_frames(wire, 100, length=length)
+        for number in range(100):
+            wire.send(part(jpeg(number), length=length))
+            wire.pause(0.02)
 
-    result = look(serve(behave))
-    assert (result["streaming"], result["frames"], result["distinct_frames"]) == (True, 5, 5)
+    result = look(serve(behave), frames=10)
+    assert (result["streaming"], result["frames"], result["distinct_frames"]) == (True, 10, 10)
     assert (result["width"], result["height"]) == (640, 480)
     assert 10 < result["rate"] < 100
     assert 0 < result["first_frame_seconds"] < result["duration"]
@@ -243,6 +244,107 @@ def test_broken_jpegs(serve: Serve) -> None:
     assert result["reason"].startswith("No part holds a whole JPEG")
 
 
+def test_frames_that_are_cut_inside(serve: Serve) -> None:
+    whole = jpeg()
+    middle = len(whole) * 3 // 4
+    cut = whole[:middle] + b"<p>not found</p>" + whole[middle + 16 :]
+
+    def behave(wire: Wire) -> None:
+        wire.send(HEAD)
+        while not wire.over.is_set():
+            wire.send(part(cut))
+            wire.pause(0.01)
+
+    result = look(serve(behave), timeout=0.5)
+    assert (result["streaming"], result["frames"]) == (False, 0)
+    assert result["broken_frames"] > 3
+    assert result["reason"].startswith("No part holds a whole JPEG: no live frames,")
+
+
+@pytest.mark.parametrize("wrong", [-100, 100, 10_000_000])
+def test_lengths_that_are_wrong(serve: Serve, wrong: int) -> None:
+    right = b"Content-Length: %d" % len(jpeg())
+    claimed = b"Content-Length: %d" % (len(jpeg()) + wrong)
+
+    def behave(wire: Wire) -> None:
+        wire.send(HEAD)
+        while not wire.over.is_set():
+            wire.send(part(jpeg()).replace(right, claimed))
+            wire.pause(0.01)
+
+    result = look(serve(behave), timeout=0.5)
+    assert (result["streaming"], result["frames"]) == (False, 0)
+    assert result["broken_frames"] > 3
+    assert "parts with a wrong Content-Length within 0.5 s." in result["reason"]
+
+
+def test_live_frames_that_cease_while_broken_ones_come(serve: Serve) -> None:
+    def behave(wire: Wire) -> None:
+        wire.send(HEAD)
+        send_frames(wire, 3)
+        while not wire.over.is_set():
+            wire.send(part(jpeg()[:-2]))
+            wire.pause(0.01)
+
+    result = look(serve(behave), timeout=1, stall=0.4)
+    assert (result["streaming"], result["frames"], result["stalled"]) == (False, 3, False)
+    assert result["reason"].startswith("The live frames have ceased, none for ")
+    assert ": 3 live frames, " in result["reason"]
+
+
+def test_a_look_of_a_duration_begins_with_the_first_live_frame(serve: Serve) -> None:
+    def behave(wire: Wire) -> None:
+        wire.send(HEAD)
+        wire.send(part(jpeg(), "X-Frame-State: starting"))
+        wire.pause(0.3)
+        send_frames(wire, 1000)
+
+    result = look(serve(behave), duration=0.5, timeout=5)
+    assert (result["streaming"], result["placeholder_frames"]) == (True, 1)
+    assert 10 < result["frames"] <= 50
+    assert result["first_frame_seconds"] >= 0.3
+    assert result["duration"] == pytest.approx(result["first_frame_seconds"] + 0.5, abs=0.2)
+
+
+def test_a_look_of_a_duration_waits_only_so_long_for_the_first_frame(serve: Serve) -> None:
+    def behave(wire: Wire) -> None:
+        wire.send(HEAD)
+        send_frames(wire, 1000, "X-Frame-State: starting")
+
+    result = look(serve(behave), duration=60, timeout=0.4)
+    assert (result["streaming"], result["frames"]) == (False, 0)
+    assert result["duration"] == pytest.approx(0.4, abs=0.3)
+    assert result["reason"].endswith("within 0.4 s.")
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [
+        ("broken", "The live frames have ceased"),
+        ("lost", "The server has no live picture, the camera's state is 'lost'"),
+        ("end", "The stream ends after 3 live frames."),
+        ("hang", "The live frames have ceased"),
+        ("stall", "The stream stalls: no byte for 0.2 s after 3 live frames."),
+    ],
+)
+def test_a_duration_asks_for_live_frames_until_its_end(
+    serve: Serve, then: str, reason: str
+) -> None:
+    def behave(wire: Wire) -> None:
+        wire.send(HEAD)
+        send_frames(wire, 3)
+        while then in ("broken", "lost") and not wire.over.is_set():
+            wire.send(part(jpeg()[:-2] if then == "broken" else jpeg(), f"X-Frame-State: {then}"))
+            wire.pause(0.01)
+        if then != "end":
+            wire.hang()
+
+    result = look(serve(behave), duration=0.6, stall=0.2 if then == "stall" else 5)
+    assert (result["streaming"], result["frames"]) == (False, 3)
+    assert result["reason"].startswith(reason)
+    assert result["stalled"] is (then == "stall")
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "reason"),
     [
@@ -315,14 +417,7 @@ def test_the_next_address_is_tried(serve: Serve, monkeypatch: pytest.MonkeyPatch
             (*stream, ("127.0.0.1", target.port)),
         ],
     )
-    assert watch(target, 1, 10, 5)["streaming"]
-
-
-def test_https_asked_of_http(serve: Serve) -> None:
-    url = serve(lambda wire: wire.send(HEAD)).replace("http", "https", 1)
-    result = look(url, timeout=1)
-    assert result["status"] is None
-    assert result["reason"] is not None
+    assert watch(target, Limits(1, None, 10, 5))["streaming"]
 
 
 def test_what_is_sent(serve: Serve) -> None:
@@ -340,24 +435,108 @@ def test_what_is_sent(serve: Serve) -> None:
 
 
 HUSH = "geheim"
+WANTS = {
+    "nothing": b"HTTP/1.1 401 No\r\n\r\n",
+    "basic": b'HTTP/1.1 401 No\r\nWWW-Authenticate: basic realm="cam"\r\n\r\n',
+    "bearer": b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer\r\n\r\n",
+    "both": b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer, Basic\r\n\r\n",
+    "both, line by line": (
+        b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer\r\n"
+        b'WWW-Authenticate: Basic realm="cam"\r\n\r\n'
+    ),
+    "basic or digest": (
+        b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="cam", nonce="1"\r\n'
+        b'WWW-Authenticate: Basic realm="cam"\r\n\r\n'
+    ),
+    "digest": b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="cam"\r\n\r\n',
+    "others": b"HTTP/1.1 403 No\r\n\r\n",
+}
+BOTH = "token, or url_username and url_password"
+
+
+@pytest.mark.parametrize(
+    ("wants", "url", "token", "ending"),
+    [
+        ("nothing", "", None, f"401 (Unauthorized): set {BOTH}."),
+        ("basic", "", None, "401 (Unauthorized): set url_username and url_password."),
+        ("bearer", "", None, "401 (Unauthorized): set token."),
+        ("both", "", None, f"401 (Unauthorized): set {BOTH}."),
+        ("both, line by line", "", None, f"401 (Unauthorized): set {BOTH}."),
+        ("basic or digest", "", None, "401 (Unauthorized): set url_username and url_password."),
+        ("digest", "", None, "Digest authentication, which this module does not do."),
+        ("bearer", f"?token={HUSH}", None, "the query of url is not enough; set token."),
+        ("bearer", "", HUSH, "it does not accept token; set the right token."),
+        ("nothing", "", HUSH, f"it does not accept token; set the right {BOTH}."),
+        (
+            "basic",
+            "",
+            HUSH,
+            "it does not want token; set url_username and url_password instead.",
+        ),
+        (
+            "basic",
+            "me@",
+            None,
+            "it does not accept the user and the password in url;"
+            " set the right url_username and url_password.",
+        ),
+        ("others", "", None, f"403 (Forbidden): set {BOTH}."),
+        ("others", "", HUSH, f"token may not see this stream; set {BOTH} of somebody who may."),
+    ],
+)
+def test_credentials_that_are_missing_or_refused(
+    serve: Serve, wants: str, url: str, token: str | None, ending: str
+) -> None:
+    address = serve(lambda wire: wire.send(WANTS[wants]))
+    if url.endswith("@"):
+        address = address.replace("http://", f"http://{url}")
+    else:
+        address += url
+    result = look(address, token=token)
+    assert result["status"] in (401, 403)
+    assert result["reason"].endswith(ending)
+
+
+def test_a_token_is_sent(serve: Serve) -> None:
+    requests = []
+
+    def behave(wire: Wire) -> None:
+        requests.append(wire.request)
+        wire.send(HEAD, part(jpeg()))
+
+    assert look(serve(behave), frames=1, token=HUSH)["streaming"]
+    assert f"Authorization: Bearer {HUSH}".encode() in requests[0].split(b"\r\n")
+
+
+PAIR = base64.b64encode(f"me:{HUSH}".encode())
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 401 Unauthorized\r\n\r\n",
+        *WANTS.values(),
         b"HTTP/1.1 301 Moved\r\nLocation: /video/?token=geheim\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\n",
+        # Servers that repeat what they were asked.
+        b"HTTP/1.1 400 geheim\r\nContent-Type: text/geheim; a=%b\r\n\r\n" % PAIR,
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/geheim; a=%b\r\n\r\n" % PAIR,
         b"rubbish",
         b"",
         HEAD,
         HEAD + part(jpeg()),
+        HEAD + b"--frame\r\ngeheim\r\n\r\n",
+        HEAD + part(jpeg(), "X-Frame-State: lost", "X-Geheim: geheim"),
     ],
 )
-def test_secrets_of_the_url_are_in_no_result(serve: Serve, answer: bytes) -> None:
+def test_secrets_are_in_no_result(serve: Serve, answer: bytes) -> None:
     url = serve(lambda wire: wire.send(answer)).replace("http://", f"http://me:{HUSH}@")
-    assert HUSH not in str(look(f"{url}?token={HUSH}"))
-    assert HUSH not in repr(parse_url(f"{url}?token={HUSH}"))
+    url = f"{url}?token={HUSH}"
+    result = str(look(url, timeout=0.5))
+    assert HUSH not in result
+    assert PAIR.decode() not in result
+    assert HUSH not in repr(parse_url(url))
+    assert PAIR.decode() not in repr(parse_url(url))
+    assert HUSH not in repr(parse_url("http://pi/", token=HUSH))
 
 
 @pytest.mark.parametrize(
@@ -398,36 +577,21 @@ def test_urls_that_are_not_allowed(url: str, reason: str) -> None:
     assert HUSH not in str(refused.value)
 
 
-@pytest.fixture
-def self_signed(tmp_path: Path) -> ssl.SSLContext:
-    """A server's side of TLS with a certificate for 127.0.0.1 that nobody has signed."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(address, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = tmp_path / "server.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pem.write_bytes(private + certificate.public_bytes(Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
-
-
-def test_a_certificate_that_nobody_has_signed_is_not_trusted(self_signed: ssl.SSLContext) -> None:
-    def greet(listener: socket.socket) -> None:
-        connection, _address = listener.accept()
-        with contextlib.suppress(OSError), connection:
-            self_signed.wrap_socket(connection, server_side=True)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=greet, args=(listener,), daemon=True).start()
-        result = look(f"https://127.0.0.1:{listener.getsockname()[1]}/video")
-    assert result["streaming"] is False
-    assert "is not trusted" in result["reason"]
+@pytest.mark.parametrize(
+    ("url", "more", "reason"),
+    [
+        ("http://me@pi/", {"username": "you"}, "url holds a user, and url_username or token is"),
+        ("http://me@pi/", {"token": HUSH}, "url holds a user, and url_username or token is"),
+        ("http://me%3Ayou@pi/", {}, "The user's name contains a colon"),
+        ("http://pi/", {"username": "me:you"}, "The user's name contains a colon"),
+        ("http://pi/", {"token": ""}, "token is empty"),
+        ("http://pi/", {"token": f"{HUSH}\n"}, "the end of a line"),
+        ("http://pi/", {"token": f"Bearer {HUSH}"}, "it must be the token alone"),
+        ("http://pi/", {"token": f"{HUSH}ö"}, "not ASCII"),
+    ],
+)
+def test_credentials_that_are_not_allowed(url: str, more: dict[str, str], reason: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        parse_url(url, **more)
+    assert reason in str(refused.value)
+    assert HUSH not in str(refused.value)

@@ -5,12 +5,20 @@
 
 from __future__ import annotations
 
+import base64
+import syslog
+from pathlib import Path
+from typing import Any
+
 import pytest
+from ansible.module_utils import basic
 from ansible_collections.rpi_camera.fleet.plugins.modules import mjpeg_stream_info
+from ansible_collections.rpi_camera.fleet.tests.unit.plugins.authority import Authority
 from ansible_collections.rpi_camera.fleet.tests.unit.plugins.doubles import (
     HEAD,
     Run,
     Serve,
+    Wire,
     jpeg,
     part,
 )
@@ -37,6 +45,23 @@ def test_trouble_is_a_result_too(run: Run, serve: Serve, check: bool) -> None:
         ({"frames": 0}, "frames is 0, but must be a number above 0."),
         ({"timeout": -1}, "timeout is -1.0, but must be a number above 0."),
         ({"stall": "nan"}, "stall is nan, but must be a number above 0."),
+        ({"duration": 0}, "duration is 0.0, but must be a number above 0."),
+        (
+            {"frames": 3, "duration": 3},
+            "parameters are mutually exclusive: frames|duration",
+        ),
+        (
+            {"token": "x.y.z", "url_username": "me"},
+            "parameters are mutually exclusive: token|url_username",
+        ),
+        (
+            {"url_password": "x.y.z"},
+            "missing parameter(s) required by 'url_password': url_username",
+        ),
+        (
+            {"url": "https://127.0.0.1:9/", "ca_path": "/nowhere/ca.pem"},
+            "ca_path is /nowhere/ca.pem, but there is no such file.",
+        ),
         (
             {"url": "ftp://pi/geheim"},
             "url has the scheme 'ftp', but must begin with http:// or https://.",
@@ -49,8 +74,113 @@ def test_options_that_are_not_allowed(run: Run, options: dict[str, object], mess
     assert result["msg"] == message
 
 
-@pytest.mark.parametrize("options", [{}, {"frames": "many"}, {"timeout": 0}])
-def test_secrets_of_the_url_stay_secret(run: Run, serve: Serve, options: dict[str, object]) -> None:
-    url = serve(lambda wire: wire.send(HEAD)).replace("http://", "http://me:geheim@")
-    result = run(mjpeg_stream_info.main, url=f"{url}?token=geheim", **options)
-    assert "geheim" not in str(result)
+def test_a_duration_in_place_of_a_number_of_frames(run: Run, serve: Serve) -> None:
+    def behave(wire: Wire) -> None:
+        wire.send(HEAD)
+        for number in range(1000):
+            wire.send(part(jpeg(number)))
+            wire.pause(0.005)
+
+    result = run(mjpeg_stream_info.main, url=serve(behave), duration=0.5)
+    assert result["streaming"]
+    assert result["frames"] > 30
+
+
+def test_a_certificate_of_ones_own_ca(run: Run, serve: Serve, tmp_path: Path) -> None:
+    house = Authority(tmp_path, "house")
+    frames = [part(jpeg(number)) for number in range(3)]
+
+    def ask(**options: object) -> dict[str, Any]:
+        url = serve(lambda wire: wire.send(HEAD, *frames), house.server())
+        return run(mjpeg_stream_info.main, url=url, frames=3, **options)
+
+    assert "set ca_path" in ask()["reason"]
+    assert ask(ca_path=str(house.ca_path))["streaming"]
+    assert ask(validate_certs=False)["streaming"]
+
+
+def let_in(wire: Wire, header: bytes) -> None:
+    """Stream to whoever sends *header*."""
+    if header in wire.request.split(b"\r\n"):
+        wire.send(HEAD, *(part(jpeg(number)) for number in range(3)))
+    else:
+        wire.send(b"HTTP/1.1 401 No\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "header"),
+    [
+        ({"token": "s.3cr-t"}, b"Authorization: Bearer s.3cr-t"),
+        (
+            {"url_username": "me", "url_password": "ö:"},
+            b"Authorization: Basic " + base64.b64encode("me:ö:".encode()),
+        ),
+        ({"url_username": "me"}, b"Authorization: Basic " + base64.b64encode(b"me:")),
+    ],
+)
+def test_credentials(run: Run, serve: Serve, options: dict[str, str], header: bytes) -> None:
+    url = serve(lambda wire: let_in(wire, header))
+    assert run(mjpeg_stream_info.main, url=url, frames=3, **options)["streaming"]
+    url = serve(lambda wire: let_in(wire, header))
+    assert run(mjpeg_stream_info.main, url=url, frames=3)["status"] == 401
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What modules write to the device's log."""
+    lines: list[str] = []
+    monkeypatch.setattr(basic, "has_journal", False)
+    monkeypatch.setattr(syslog, "syslog", lambda *arguments: lines.append(str(arguments)))
+    return lines
+
+
+HUSH = "g3heim+XYZ"
+ECHO = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame; a=%b\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HEAD,
+        HEAD + part(jpeg()),
+        ECHO % HUSH.encode(),
+        b"HTTP/1.1 401 No\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/%b\r\n\r\n" % HUSH.encode(),
+        b"HTTP/1.1 302 Found\r\nLocation: /%b\r\n\r\n" % HUSH.encode(),
+        b"SSH-2.0-%b\r\n" % HUSH.encode(),
+    ],
+)
+@pytest.mark.parametrize(
+    ("user", "query", "options"),
+    [
+        (f"me:{HUSH}@", f"?token={HUSH}", {}),
+        ("", f"?token={HUSH}", {"frames": "many"}),
+        (f"{HUSH}@", "", {"timeout": 0}),
+        (f"me:{HUSH}@", "", {"token": HUSH}),
+        ("", "", {"token": HUSH}),
+        ("", "", {"token": f"{HUSH}\n"}),
+        ("", "", {"token": HUSH, "url_username": "me"}),
+        ("", "", {"url_username": "me", "url_password": HUSH}),
+        ("", "", {"url_password": HUSH}),
+        ("", "", {"url_username": "me:you", "url_password": HUSH}),
+    ],
+)
+def test_secrets_are_in_no_result_and_no_log(
+    run: Run,
+    serve: Serve,
+    logged: list[str],
+    answer: bytes,
+    user: str,
+    query: str,
+    options: dict[str, object],
+) -> None:
+    url = serve(lambda wire: wire.send(answer)).replace("http://", f"http://{user}")
+    result = run(mjpeg_stream_info.main, url=url + query, **options)
+    encoded = base64.b64encode(f"me:{HUSH}".encode()).decode()
+    assert logged or result["failed"]
+    for said in (str(result), *logged):
+        assert HUSH not in said
+        assert encoded not in said
