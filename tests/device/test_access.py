@@ -13,8 +13,8 @@ import pytest
 from tests.device.conftest import Device, Play
 from tests.viewer import Viewer
 
-PASSWORD = "correct horse battery staple"
-ANNA = {"name": "anna", "password": PASSWORD}
+PHRASE = "correct horse battery staple"
+ANNA = {"name": "anna", "password": PHRASE}
 PATHS = ("video", "snapshot", "snapshot?max_age=1", "state")
 
 
@@ -52,7 +52,10 @@ def _ask(device: Device, path: str, **headers: str) -> tuple[int, bytes]:
 def test_without_credentials_nothing_but_health_is_readable(device: Device) -> None:
     assert _ask(device, "/healthz")[0] == 200
     assert _ask(device, "/readyz") == (200, b"ready\n")
-    for path in (*PATHS, *(f"cameras/{name}/{path}" for name in ("camera", "no") for path in PATHS)):
+    for path in (
+        *PATHS,
+        *(f"cameras/{name}/{path}" for name in ("camera", "no") for path in PATHS),
+    ):
         assert _ask(device, f"/{path}")[0] == 401
     assert _ask(device, "/openapi.json")[0] == 401
 
@@ -75,7 +78,7 @@ def test_a_user_sees_the_picture_with_the_password_and_not_with_another(device: 
     def basic(password: str) -> str:
         return "Basic " + base64.b64encode(f"anna:{password}".encode()).decode()
 
-    status, jpeg = _ask(device, "/snapshot", Authorization=basic(PASSWORD))
+    status, jpeg = _ask(device, "/snapshot", Authorization=basic(PHRASE))
     assert status == 200
     assert jpeg.startswith(b"\xff\xd8")
     assert _ask(device, "/snapshot", Authorization=basic("correct horse"))[0] == 401
@@ -84,14 +87,14 @@ def test_a_user_sees_the_picture_with_the_password_and_not_with_another(device: 
 def test_secrets_are_in_no_log_and_no_file_that_others_can_read(
     device: Device, play: Play, token: str
 ) -> None:
-    assert PASSWORD not in play.output
+    assert PHRASE not in play.output
     address = f"/?token={token}"
     assert play.output.replace(address, "").count(token) == 0
     # The journal has what Ansible's modules say of themselves, and what the server says.
     journal = device.run("journalctl", "--no-pager", "--output=verbose")
     assert token not in journal
-    assert PASSWORD not in journal
-    command = f"grep -rlF -e '{token}' -e '{PASSWORD}' /etc /var /opt /run/systemd /tmp || :"
+    assert PHRASE not in journal
+    command = f"grep -rlF -e '{token}' -e '{PHRASE}' /etc /var /opt /run/systemd /tmp || :"
     assert device.run("sh", "-c", command).split() == ["/etc/rpi_camera/token"]
     modes = device.run("stat", "--format=%a %U", "/etc/rpi_camera/token")
     modes += device.run("stat", "--format=%a %U", "/etc/rpi_camera/credentials.json")
@@ -109,5 +112,5 @@ def test_once_more_changes_nothing_and_another_password_changes_that_one(
     changed = device.bootstrap(camera_app_access="restricted", camera_app_users=[other])
     assert changed.went_well, changed.output
     assert f"/?token={token}" in changed.output
-    basic = base64.b64encode(f"anna:{PASSWORD}".encode()).decode()
+    basic = base64.b64encode(f"anna:{PHRASE}".encode()).decode()
     assert _ask(device, "/snapshot", Authorization=f"Basic {basic}")[0] == 401

@@ -1,4 +1,4 @@
-"""What bootstrap refuses before it changes anything, in the words that the documentation explains."""
+"""What bootstrap refuses before it changes anything, in words that the documentation explains."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
     ),
     "password": (
         {"camera_app_access": "restricted", "camera_app_users": [ANNA | {"password": "secret"}]},
-        "camera_app_users: the password of anna has 6 characters; allowed are 8 to 1024 that can be typed",
+        "camera_app_users: the password of anna has 6 characters; allowed are 8 to 1024 that can"
+        " be typed",
     ),
     "package index": (
         {"camera_app_package_index": "pypi.org"},
@@ -246,7 +247,10 @@ def test_a_system_that_is_not_supported_is_refused(device: Device) -> None:
     assert message in DOCUMENTED
     assert not play.went_well
     machine = device.run("uname", "-m").strip()
-    assert message.replace("on aarch64, 64 bit;", f"on {machine}, 64 bit;").replace(
-        "garden", device.name
-    ) in play.output
+    assert (
+        message.replace("on aarch64, 64 bit;", f"on {machine}, 64 bit;").replace(
+            "garden", device.name
+        )
+        in play.output
+    )
     assert play.changed == 0
