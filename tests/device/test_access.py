@@ -33,8 +33,8 @@ def play(device: Device) -> Iterator[Play]:
 def token(play: Play) -> str:
     """Return the token that bootstrap has printed in the address."""
     assert play.went_well, play.output
-    (token,) = set(re.findall(r"seen from the controller at http\S+/\?token=(\w+)", play.output))
-    return token
+    (found,) = set(re.findall(r"seen from the controller at http\S+/\?token=(\w+)", play.output))
+    return str(found)
 
 
 def _ask(device: Device, path: str, **headers: str) -> tuple[int, bytes]:
