@@ -74,12 +74,12 @@ def _digest() -> str:
 def build() -> Path:
     """Return the folder with `disk`, `kernel` and `initrd`, after making it if there is none.
 
-    It is kept under `.cache/vm` by a digest of what goes into it; other digests are removed.
+    It is kept under `.cache/vm-disk` by a digest of what goes into it; other digests are removed.
 
     Raises:
         LabError: a step of the build failed.
     """
-    target = CACHE / "vm" / _digest()
+    target = CACHE / "vm-disk" / _digest()
     if target.exists():
         return target
     shutil.rmtree(target.parent, ignore_errors=True)
@@ -237,7 +237,8 @@ class Machine:
             "-append",
             f"root=/dev/vda rw console={board.console} systemd.hostname={self.name}",
             *["-serial", "file:console.log"],
-            *["-drive", "file=disk,format=raw,if=virtio"],
+            # What a killed QEMU has written stays in this machine's memory, flushed or not.
+            *["-drive", "file=disk,format=raw,if=virtio,cache=unsafe"],
             *["-drive", "file=access.tar,format=raw,if=virtio,readonly=on"],
             *["-nic", f"user,model=virtio-net-pci,{forward}"],
         )

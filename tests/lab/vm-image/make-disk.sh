@@ -4,6 +4,7 @@
 set -eu
 tar=$1 folder=$2 size=$3
 root=$folder/root
+trap 'rm -rf "$root"' EXIT
 mkdir "$root"
 tar --extract --file="$tar" --directory="$root" --numeric-owner --xattrs --xattrs-include='*'
 # A container's mark, and the files that Docker puts its own over.
@@ -13,5 +14,4 @@ echo '127.0.0.1 localhost' >"$root/etc/hosts"
 cp "$root"/boot/vmlinuz-* "$folder/kernel"
 cp "$root"/boot/initrd.img-* "$folder/initrd"
 mke2fs -q -t ext4 -d "$root" "$folder/disk" "$size"
-rm -rf "$root"
 chown --reference="$folder" "$folder/kernel" "$folder/initrd" "$folder/disk"
