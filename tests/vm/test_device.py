@@ -118,15 +118,12 @@ def test_a_wrong_clock_stops_neither_the_stream_nor_a_bootstrap(device: Device) 
             seen = {viewer.first().jpeg for _turn in range(5)}
             assert len(seen) > 1, f"the picture stands still since the clock says {clock}"
     device.run("date", "--set", "1970-01-02")
-    device.run("systemctl", "restart", "camera-server")
-    device.first_frame()
-    for title in ("bootstrap in 1970", "bootstrap in 1970 once more"):
-        run = bootstrap(title)
-        assert run.went_well, run.output
-    assert run.changed == 0
+    run = bootstrap("bootstrap in 1970")
+    assert run.went_well, run.output
     device.run("date", "--set", f"@{time.time():.0f}")
     run = bootstrap("bootstrap with the clock set right")
     assert run.went_well, run.output
+    assert run.changed == 0
     device.first_frame()
 
 
