@@ -225,6 +225,7 @@ class Machine:
         """
         board, built, accelerator = _platform(), build(), _accelerator()
         began = time.monotonic()
+        hostname = f"systemd.hostname={self.name}"
         forward = ",".join(
             f"hostfwd=tcp:127.0.0.1:{outer}-:{inner}"
             for outer, inner in ((self.ssh_port, 22), (self.server_port, device.SERVER_PORT))
@@ -235,8 +236,7 @@ class Machine:
             *["-smp", "2", "-m", MEMORY],
             *["-kernel", str(built / "kernel"), "-initrd", str(built / "initrd")],
             # Mitigations of a processor's faults cost an emulated one much.
-            "-append",
-            f"root=/dev/vda rw console={board.console} systemd.hostname={self.name} mitigations=off",
+            *["-append", f"root=/dev/vda rw console={board.console} mitigations=off {hostname}"],
             *["-serial", "file:console.log"],
             # What a killed QEMU has written stays in this machine's memory, flushed or not.
             *["-drive", "file=disk,format=raw,if=virtio,cache=unsafe"],
