@@ -58,15 +58,6 @@ def _title(nodeid: str) -> str:
     return nodeid.partition("::test_")[2].replace("_", " ")
 
 
-def eventually(what: str, condition: Callable[[], bool], seconds: float = PATIENCE) -> float:
-    """Wait for a condition; return how long it took, in seconds. Fails when it does not come."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)
-    return time.monotonic() - began
-
-
 @dataclass(frozen=True)
 class Run:
     """One run of Ansible against the machine: whether it went well, its output, its time (s)."""
@@ -129,6 +120,23 @@ class Ansible:
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began
+
+
+def eventually(what: str, condition: Callable[[], bool], during: Ansible | None = None) -> None:
+    """Wait for a condition, and fail when it does not come.
+
+    Args:
+        what: what is waited for, in words.
+        condition: is asked again and again.
+        during: a run that has to go on until then, and that bounds the waiting; else PATIENCE does.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if during:
+            assert during.running(), f"over before {what}\n{during.wait().output}"
+        else:
+            assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
+        time.sleep(0.5)
 
 
 def begin_bootstrap(title: str = "bootstrap", **variables: object) -> Ansible:
