@@ -11,7 +11,7 @@ LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser molecule bench-bootstrap requirements clean
+.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser molecule bench-bootstrap vm-check requirements clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -64,6 +64,9 @@ molecule: $(READY)  ## Molecule on simulated devices (SCENARIO=default)
 
 bench-bootstrap: $(READY)  ## How long the second bootstrap takes against the first
 	@$(BIN)/python -m tests.lab bench-bootstrap
+
+vm-check: $(READY)  ## What needs a kernel of its own, in a virtual machine (slow)
+	python -m pytest -q -s tests/vm
 
 requirements: $(READY)  ## Pin what the server needs anew
 	cd files/server && uv pip compile pyproject.toml --group build --upgrade --universal \

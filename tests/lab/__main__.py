@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("chromium", help="install a Chromium for the tests if there is none")
     up = commands.add_parser("up", help="install the collection and start a group of devices")
     up.add_argument("group")
-    up.add_argument("name", nargs="+")
+    up.add_argument("name", nargs="+", help="NAME, or NAME@RELEASE: trixie (default) or bookworm")
     up.add_argument("--vars", default="{}", help="variables of the group `devices`, as YAML")
     down = commands.add_parser("down", help="remove a group of devices")
     down.add_argument("group")

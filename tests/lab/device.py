@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,63 +69,125 @@ def port(group: str, name: str, inner: int) -> int:
     return int(where.rpartition(":")[2])
 
 
-def _wait_until_running(group: str, name: str) -> None:
+def wait_until_running(
+    name: str, run: Callable[..., str], last_words: Callable[[], str], seconds: float
+) -> None:
+    """Wait until a device has booted and takes SSH; units that failed are only told.
+
+    Args:
+        name: the device's name.
+        run: runs a command on it as root and returns its output, or raises LabError.
+        last_words: tells what there is of it when it answers nothing.
+        seconds: how long to wait.
+
+    Raises:
+        LabError: it has not booted by then.
+    """
     ask = "systemctl is-system-running; systemctl is-active ssh.service; :"
     failed_units = ("systemctl", "list-units", "--failed", "--plain", "--no-legend")
-    deadline = time.monotonic() + BOOT_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         try:
-            state = execute(group, name, "sh", "-c", ask).split()
+            state = run("sh", "-c", ask).split()
         except LabError as error:
             state = [str(error)]
         if state == ["running", "active"]:
             return
         if state == ["degraded", "active"]:
             # Booted, and in reach: a unit may fail for a reason that lies in the host.
-            units = [line.split()[0] for line in execute(group, name, *failed_units).splitlines()]
+            units = [line.split()[0] for line in run(*failed_units).splitlines()]
             say(f"   WARNING: {name} runs, but without {', '.join(units)}, which failed to start")
             return
         if time.monotonic() > deadline:
             try:
-                failed = execute(group, name, *failed_units)
+                failed = run(*failed_units)
             except LabError:
-                failed = docker("logs", "--tail", "20", container(group, name))
+                failed = last_words()
             raise LabError(
-                f"{name} has not booted within {BOOT_SECONDS} s; of the system and ssh.service,"
+                f"{name} has not booted within {seconds:.0f} s; of the system and ssh.service,"
                 f" systemd says: {' and '.join(state)}\n{failed}"
             )
         time.sleep(0.3)
 
 
-def _give_access(group: str, name: str) -> dict[str, Any]:
-    """Give a device its user's password and key; return its inventory variables."""
-    home = folder(group)
+def public_key(home: Path) -> str:
+    """Return the public key that the devices of a group let in; made if there is none."""
     key = home / "id_ed25519"
     if not key.exists():
         output(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(key)])
-    password = secrets.token_urlsafe(12)
-    execute(group, name, "chpasswd", stdin=f"{USER}:{password}\n")
-    write = "umask 077; mkdir -p ~/.ssh; cat > ~/.ssh/authorized_keys"
-    public_key = key.with_suffix(".pub").read_text()
-    execute(group, name, "runuser", "-l", USER, "-c", write, stdin=public_key)
-    ssh_port = port(group, name, 22)
-    host_keys = execute(group, name, "sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
-    known_hosts = home / f"known_hosts.{name}"
-    known_hosts.write_text("".join(f"[127.0.0.1]:{ssh_port} {line}\n" for line in host_keys))
+    return key.with_suffix(".pub").read_text()
+
+
+def ssh_options(home: Path, name: str) -> list[str]:
+    """Return the arguments with which ssh believes only a device with the known host keys."""
+    # ssh splits this option's value, so it is quoted for that.
+    known_hosts = f'UserKnownHostsFile="{home / f"known_hosts.{name}"}"'
+    return ["-o", known_hosts, "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"]
+
+
+def inventory_host(
+    home: Path, name: str, ssh_port: int, server_port: int, password: str, host_keys: list[str]
+) -> dict[str, Any]:
+    """Write down a device's host keys; return its inventory variables.
+
+    Args:
+        home: the folder of its group, with the key that it lets in.
+        name: the device's name.
+        ssh_port: the port of 127.0.0.1 at which its SSH server is reached.
+        server_port: the one at which its camera server is.
+        password: what sudo asks for on it.
+        host_keys: its public host keys, as its own files hold them.
+    """
+    lines = [f"[127.0.0.1]:{ssh_port} {line}\n" for line in host_keys]
+    (home / f"known_hosts.{name}").write_text("".join(lines))
     return {
         "ansible_host": "127.0.0.1",
         "ansible_port": ssh_port,
         "ansible_user": USER,
         "ansible_become_password": password,
         "ansible_python_interpreter": "/usr/bin/python3",
-        "ansible_ssh_private_key_file": str(key),
-        "ansible_ssh_common_args": (
-            # Quoted twice: Ansible splits the words, and ssh splits this option's value.
-            f"""-o 'UserKnownHostsFile="{known_hosts}"' -o StrictHostKeyChecking=yes"""
-            " -o IdentitiesOnly=yes"
-        ),
-        "bootstrap_stream_url": f"http://127.0.0.1:{port(group, name, SERVER_PORT)}/video",
+        "ansible_ssh_private_key_file": str(home / "id_ed25519"),
+        "ansible_ssh_common_args": shlex.join(ssh_options(home, name)),
+        "bootstrap_stream_url": f"http://127.0.0.1:{server_port}/video",
     }
+
+
+def write_inventory(home: Path, hosts: dict[str, Any], variables: dict[str, Any]) -> Path:
+    """Write the inventory of a group; return its path (mode 0600)."""
+    inventory = home / "inventory.yml"
+    inventory.touch(mode=0o600)
+    inventory.write_text(
+        "# Written by the lab; it holds the password that sudo asks for on the simulated device.\n"
+        + yaml.safe_dump({"devices": {"hosts": hosts, "vars": variables}}, sort_keys=False)
+    )
+    return inventory
+
+
+def _give_access(group: str, name: str) -> dict[str, Any]:
+    """Give a device its user's password and key; return its inventory variables."""
+    home = folder(group)
+    password = secrets.token_urlsafe(12)
+    execute(group, name, "chpasswd", stdin=f"{USER}:{password}\n")
+    write = "umask 077; mkdir -p ~/.ssh; cat > ~/.ssh/authorized_keys"
+    execute(group, name, "runuser", "-l", USER, "-c", write, stdin=public_key(home))
+    host_keys = execute(group, name, "sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
+    ports = port(group, name, 22), port(group, name, SERVER_PORT)
+    return inventory_host(home, name, *ports, password, host_keys)
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Return name and release of a device that is written as NAME or NAME@RELEASE.
+
+    Raises:
+        LabError: the lab has no such release.
+    """
+    name, _at, release = text.partition("@")
+    release = release or image.RELEASES[0]
+    if release not in image.RELEASES:
+        raise LabError(
+            f"{text}: there is no {release} here; allowed is {' or '.join(image.RELEASES)}"
+        )
+    return name, release
 
 
 def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
@@ -130,7 +195,7 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
 
     Args:
         group: what they are for; names their folder under `.cache/`.
-        names: the devices' names.
+        names: the devices' names, as NAME or NAME@RELEASE.
         variables: inventory variables of the group `devices`.
 
     Returns:
@@ -139,18 +204,19 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
     Raises:
         LabError: the image could not be built, or a device has not booted.
     """
-    wanted = image.build()
+    devices = dict(split_name(text) for text in names)
+    images = {release: image.build(release) for release in sorted(set(devices.values()))}
     network = _network(group)
     home = folder(group)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not docker("network", "ls", "--quiet", "--filter", f"name=^{network}$").strip():
         docker("network", "create", "--label", LABEL, network)
     hosts = {}
-    for name in names:
-        own = container(group, name)
+    for name, release in devices.items():
+        own, wanted = container(group, name), images[release]
         exists = own in _containers(group)
         if exists and docker("inspect", "--format", "{{.Config.Image}}", own).strip() != wanted:
-            say(f"   Remove the simulated device {name}: it runs on an older image")
+            say(f"   Remove the simulated device {name}: it runs on another image")
             docker("rm", "--force", "--volumes", own, timeout=120)
             exists = False
         if not exists:
@@ -162,15 +228,14 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
                 wanted,
             )
         docker("start", own)
-        _wait_until_running(group, name)
+        wait_until_running(
+            name,
+            partial(execute, group, name),
+            partial(docker, "logs", "--tail", "20", own),
+            BOOT_SECONDS,
+        )
         hosts[name] = _give_access(group, name)
-    inventory = home / "inventory.yml"
-    inventory.touch(mode=0o600)
-    inventory.write_text(
-        "# Written by the lab; it holds the password that sudo asks for on the simulated device.\n"
-        + yaml.safe_dump({"devices": {"hosts": hosts, "vars": variables}}, sort_keys=False)
-    )
-    return inventory
+    return write_inventory(home, hosts, variables)
 
 
 def down(group: str) -> None:

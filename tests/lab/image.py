@@ -11,7 +11,8 @@ from .console import CACHE, ROOT, install_packages, step, sudo
 from .engine import LABEL, docker, docker_command
 
 SOURCE = Path(__file__).parent / "device-image"
-RELEASE = "trixie"
+# Each is a stage of the Dockerfile; a device has the first unless its name says another.
+RELEASES = ("trixie", "bookworm")
 PACKAGES = (
     "ca-certificates",
     "dbus",
@@ -46,24 +47,28 @@ def _host_cas() -> list[Path]:
     return sorted(HOST_CA.rglob("*.crt")) if HOST_CA.exists() else []
 
 
-def _name() -> str:
-    digest = hashlib.sha256(repr((RELEASE, PACKAGES)).encode())
+def name(release: str) -> str:
+    """Return the name that the device image of a release has."""
+    digest = hashlib.sha256(repr((release, PACKAGES)).encode())
     files = sorted(path for path in SOURCE.rglob("*") if path.is_file())
     for path in [*files, *_host_cas()]:
         digest.update(f"{path.name} {path.stat().st_mode & 0o777:o}\n".encode())
         digest.update(path.read_bytes())
-    return f"{_repository()}:{RELEASE}-{digest.hexdigest()[:12]}"
+    return f"{_repository()}:{release}-{digest.hexdigest()[:12]}"
 
 
-def build() -> str:
+def build(release: str) -> str:
     """Return the device image's name, after building it if this checkout has none of this digest.
+
+    Args:
+        release: one of RELEASES.
 
     Raises:
         LabError: a step of the build failed.
     """
-    name = _name()
-    if docker("images", "--quiet", name).strip():
-        return name
+    wanted = name(release)
+    if docker("images", "--quiet", wanted).strip():
+        return wanted
     # Ubuntu has mmdebstrap without Debian's keys.
     if not shutil.which("mmdebstrap") or not any(KEYRINGS.glob("debian-archive-keyring.*")):
         install_packages("mmdebstrap", "debian-archive-keyring")
@@ -72,17 +77,17 @@ def build() -> str:
         root_tar = Path(scratch) / "root.tar"
         context = Path(scratch) / "context"
         step(
-            f"Make a Debian {RELEASE} root file system",
+            f"Make a Debian {release} root file system",
             [
                 *[*sudo(), "mmdebstrap", "--variant=minbase"],
-                *["--include=" + ",".join(PACKAGES), RELEASE, str(root_tar)],
+                *["--include=" + ",".join(PACKAGES), release, str(root_tar)],
             ],
             "Is Debian's package archive in reach from here?",
         )
-        base = f"{_repository()}:base"
+        base = f"{_repository()}:base-{release}"
         label = f"LABEL {LABEL}={_repository()}"
         step(
-            "Import it into Docker",
+            f"Import {release} into Docker",
             [*docker_command(), "import", "--change", label, str(root_tar), base],
             "Is there room on the disk?",
         )
@@ -95,14 +100,15 @@ def build() -> str:
         # image in the engine. `env` takes this through sudo.
         *prefix, client = docker_command()
         step(
-            "Build the device image",
+            f"Build the device image of {release}",
             [
                 *[*prefix, "env", "BUILDX_BUILDER=default", client],
-                *["build", "--build-arg", f"ROOTFS={base}", "--tag", name, str(context)],
+                *["build", "--build-arg", f"ROOTFS={base}", "--target", release],
+                *["--tag", wanted, str(context)],
             ],
             "Are Debian's package archive and PyPI in reach from inside a container?",
         )
-    return name
+    return wanted
 
 
 def remove_if_unused() -> bool:
