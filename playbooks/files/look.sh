@@ -52,10 +52,10 @@ else
     tell memory_cgroup "$(awk '$1 == "memory" { on = $4 } END { print on ? "on" : "off" }' /proc/cgroups)"
 fi
 
-# journald moves the file in /run to /var when it keeps the journal.
+# journald removes the folder in /run when it keeps the journal. Inside may look who is in its group.
 machine=$(cat /etc/machine-id)
 journal=volatile
-[ -e "/var/log/journal/$machine/system.journal" ] && [ ! -e "/run/log/journal/$machine/system.journal" ] && journal=persistent
+[ -d "/var/log/journal/$machine" ] && [ ! -d "/run/log/journal/$machine" ] && journal=persistent
 tell journal "$journal"
 
 # Bit 0 is under-voltage now, bit 16 since the boot.
