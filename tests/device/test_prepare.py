@@ -329,6 +329,15 @@ def test_a_device_that_answers_late_is_bootstrapped(stage: Stage) -> None:
     assert "does not answer over SSH yet" in run.output
 
 
+def test_an_expired_password_is_told_and_not_asked_for(stage: Stage) -> None:
+    stage.undo.append("chage --lastday $(date +%F) pi")
+    stage.bare.run("passwd", "--expire", "pi")
+    run = stage.bare.bootstrap()
+    assert not run.went_well
+    assert f"{NAME} answers over SSH, but runs no commands for this user: " in run.output
+    assert "Your password has expired." in run.output
+
+
 def test_a_device_without_python_is_refused(bare: Bare) -> None:
     run = bare.bootstrap(ansible_python_interpreter="/opt/nowhere/python3")
     assert not run.went_well
@@ -358,12 +367,12 @@ def test_an_overlay_in_memory_is_refused(stage: Stage, words: str) -> None:
 
 
 def test_a_root_that_is_read_only_is_refused(stage: Stage) -> None:
-    # The kernel shows ssh, and so Ansible, a root that cannot be written.
+    # The kernel shows ssh, and so Ansible, a root that cannot be written. Devices can, as ever.
     restart = "systemctl daemon-reload; systemctl restart ssh"
     stage.undo.append(restart)
     stage.write(
         "/run/systemd/system/ssh.service.d/read-only.conf",
-        "[Service]\nReadOnlyPaths=/\nReadWritePaths=/run /tmp\n",
+        "[Service]\nReadOnlyPaths=/\nReadWritePaths=/dev /proc /run /tmp\n",
     )
     stage.bare.shell(restart)
     run = stage.bare.bootstrap()
