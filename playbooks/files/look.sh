@@ -23,7 +23,8 @@ esac
 # POSIX locks are known by process, device and inode. The device is split as in gnu_dev_major(3).
 holders=$(
     for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
-        device=$(stat -c %d "$file") && inode=$(stat -c %i "$file") || continue
+        device=$(stat -c %d "$file") || continue
+        inode=$(stat -c %i "$file") || continue
         lock=$(printf '%02x:%02x:%d' "$((device >> 8 & 0xfff))" "$((device & 0xff | device >> 12 & 0xfff00))" "$inode")
         awk -v lock="$lock" '$2 == "POSIX" && $6 == lock { print $5 }' /proc/locks
     done | sort -un | while read -r pid; do

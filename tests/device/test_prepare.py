@@ -213,8 +213,12 @@ def bare(pytestconfig: pytest.Config) -> Iterator[Bare]:
     """Yield a device of our own, reached by its address: its published ports change at a reboot."""
     group = f"{pytestconfig.getoption('group')}-prepare"
     try:
-        inventory = yaml.safe_load(lab.up(group, [NAME], {}).read_text())
+        path = lab.up(group, [NAME], {})
+        inventory = yaml.safe_load(path.read_text())
         host = inventory["devices"]["hosts"][NAME]
+        # As with a user's device, the address of whose stream is the device's own.
+        del host["bootstrap_stream_url"]
+        path.write_text(yaml.safe_dump(inventory))
         ask = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         address = docker("inspect", "--format", ask, lab.container(group, NAME)).strip()
         alias = f"[{host['ansible_host']}]:{host['ansible_port']}"
