@@ -48,8 +48,8 @@ def up(group: str) -> None:
         seconds = bootstrap(group)
         port = device.port(group, NAME, device.SERVER_PORT)
     heading(f"The camera streams (bootstrap took {seconds:.0f} s)")
-    say("The demo sets `camera_app_access: open`: whoever reaches the port sees the picture, and here")
-    say("that is this machine alone. `make demo-down` removes it all.")
+    say("The demo sets `camera_app_access: open`: whoever reaches the port sees the picture.")
+    say("Here that is this machine alone. `make demo-down` removes it all.")
     say(f"stream:    http://127.0.0.1:{port}/")
     say(f"inventory: {inventory.relative_to(ROOT)}")
 
