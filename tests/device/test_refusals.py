@@ -109,8 +109,8 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
         " https://",
     ),
     "address": (
-        {"bootstrap_stream_url": "garden:8080"},
-        "bootstrap_stream_url is garden:8080; allowed is an address that begins with http:// or"
+        {"bootstrap_stream_url": "shed:8080"},
+        "bootstrap_stream_url is shed:8080; allowed is an address that begins with http:// or"
         " https://, or nothing at all",
     ),
     "feature": (
