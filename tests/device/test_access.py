@@ -13,7 +13,7 @@ import pytest
 from tests.device.conftest import Device, Play
 from tests.viewer import Viewer
 
-PHRASE = "correct horse battery staple"
+PHRASE = "seven hedgehogs sleep in the shed"
 ANNA = {"name": "anna", "password": PHRASE}
 PATHS = ("video", "snapshot", "snapshot?max_age=1", "state")
 
