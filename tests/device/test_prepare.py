@@ -428,6 +428,8 @@ def test_who_installs_packages_is_told_and_waited_for(stage: Stage) -> None:
         r" most 600 seconds \(bootstrap_wait_seconds\)",
         run.output,
     )
+    # Before the wait, during it, and after it: what it says of the clock is not as old as the wait.
+    assert run.output.count("Preflight | Look at the device]") == 3
 
 
 def test_an_installation_without_an_end_is_refused(stage: Stage) -> None:
