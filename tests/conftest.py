@@ -1,12 +1,17 @@
-"""What all tests share: where to put screenshots, and which device to look at."""
+"""What tests share: where screenshots go, which device to look at, another server to deliver."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.lab.collection import COLLECTIONS
+
 ROOT = Path(__file__).resolve().parents[1]
+PAYLOAD = COLLECTIONS / "ansible_collections/rpi_camera/fleet/files/server"
+Edit = Callable[[str, str, str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,3 +26,19 @@ def screenshots() -> Path:
     folder = ROOT / ".cache" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def edit() -> Iterator[Edit]:
+    """Return a function that replaces a text in a file of the server that the controller has."""
+    texts: dict[str, str] = {}
+
+    def replace(name: str, old: str, new: str) -> None:
+        text = (PAYLOAD / name).read_text()
+        texts.setdefault(name, text)
+        assert old in text
+        (PAYLOAD / name).write_text(text.replace(old, new))
+
+    yield replace
+    for name, text in texts.items():
+        (PAYLOAD / name).write_text(text)

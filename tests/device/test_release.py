@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
+from tests.conftest import Edit
 from tests.device.conftest import Device
-from tests.lab.collection import COLLECTIONS
 from tests.viewer import Watcher
 
 RELEASES = "/opt/rpi_camera/releases"
-PAYLOAD = COLLECTIONS / "ansible_collections/rpi_camera/fleet/files/server"
-SOURCES = PAYLOAD / "src/camera_server"
-Edit = Callable[[str, str, str], None]
-
-
-@pytest.fixture
-def edit() -> Iterator[Edit]:
-    """Return a function that replaces a text in a file of the payload that the controller has."""
-    texts: dict[str, str] = {}
-
-    def replace(name: str, old: str, new: str) -> None:
-        text = (PAYLOAD / name).read_text()
-        texts.setdefault(name, text)
-        assert old in text
-        (PAYLOAD / name).write_text(text.replace(old, new))
-
-    yield replace
-    for name, text in texts.items():
-        (PAYLOAD / name).write_text(text)
 
 
 def _releases(device: Device) -> set[str]:

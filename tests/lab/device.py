@@ -118,6 +118,12 @@ def public_key(home: Path) -> str:
     return key.with_suffix(".pub").read_text()
 
 
+def address(group: str, name: str) -> str:
+    """Return a device's address in its network, at which this machine reaches all its ports."""
+    where = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return docker("inspect", "--format", where, container(group, name)).strip()
+
+
 def ssh_options(home: Path, name: str) -> list[str]:
     """Return the arguments with which ssh believes only a device with the known host keys."""
     # ssh splits this option's value, so it is quoted for that.

@@ -1,0 +1,123 @@
+"""The role camera_app by itself, every variable turned round, on both releases of Debian."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+from base64 import b64encode
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Edit
+from tests.lab import device as lab
+from tests.lab.console import BIN, environment
+from tests.viewer import Viewer, Watcher
+
+SCENARIO = ROOT / "molecule/camera_app"
+VARIABLES = yaml.safe_load((SCENARIO / "turned-round.yml").read_text())
+PORT = VARIABLES["camera_app_port"]
+RELEASES = "/opt/rpi_camera/releases"
+DEVICES = ("trixie-1", "bookworm-1")
+
+
+@pytest.fixture
+def group(pytestconfig: pytest.Config) -> str:
+    """Return the lab's group of the devices."""
+    return str(pytestconfig.getoption("group"))
+
+
+def _converge(group: str, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Apply the role as the scenario does, to one device."""
+    return subprocess.run(
+        [
+            *[str(BIN / "ansible-playbook"), str(SCENARIO / "converge.yml"), "--limit", name],
+            *["--inventory", str(lab.folder(group) / "inventory.yml"), *options],
+        ],
+        env=environment() | {"MOLECULE_PROJECT_DIRECTORY": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _ask(group: str, name: str, path: str, user: str = "", password: str = "") -> int:
+    """Return the status of the answer to a GET, with HTTP Basic if there is a user."""
+    connection = http.client.HTTPConnection(lab.address(group, name), PORT, timeout=20)
+    basic = b64encode(f"{user}:{password}".encode()).decode()
+    connection.request("GET", path, headers={"Authorization": f"Basic {basic}"} if user else {})
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def _stream(group: str, name: str, camera: str) -> str:
+    token = lab.execute(group, name, "cat", "/etc/rpi_camera/token").strip()
+    return f"http://{lab.address(group, name)}:{PORT}/cameras/{camera}/video?token={token}"
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_each_camera_has_its_own_size(group: str, name: str) -> None:
+    for camera in VARIABLES["camera_app_cameras"]:
+        with Viewer(_stream(group, name, camera["name"])) as viewer:
+            size = viewer.first().decode().size
+        assert size == (camera["width"], camera["height"])
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_who_is_named_gets_in_and_nobody_else(group: str, name: str) -> None:
+    for user in VARIABLES["camera_app_users"]:
+        assert _ask(group, name, "/snapshot", user["name"], user["password"]) == 200
+    assert _ask(group, name, "/snapshot", "anna", "seven hedgehogs wake") == 401
+    assert _ask(group, name, "/snapshot") == 401
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_the_packages_came_from_the_wheelhouse_and_left_nothing(group: str, name: str) -> None:
+    # The index that the devices were told is out of reach.
+    assert VARIABLES["camera_app_package_index"].startswith("http://127.0.0.1:9/")
+    assert lab.execute(group, name, "find", "/opt/rpi_camera", "-name", "*.whl") == ""
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_broken_release_leaves_the_one_before_a_good_one_follows(
+    group: str, name: str, edit: Edit
+) -> None:
+    def current() -> str:
+        return lab.execute(group, name, "readlink", "/opt/rpi_camera/current").strip()
+
+    before = current()
+    edit("src/camera_server/stream.py", "async def", "async def broken_")
+    with Watcher(_stream(group, name, "door")) as watcher:
+        run = _converge(group, name)
+        gap = watcher.largest_gap
+    assert run.returncode != 0
+    assert "failed its trial, so the one before runs on" in run.stdout
+    assert gap < 3
+    assert current() == before
+    edit("src/camera_server/stream.py", "async def broken_", "async def")
+    edit("src/camera_server/stream.py", "async def", "async  def")
+    run = _converge(group, name)
+    assert run.returncode == 0, run.stdout
+    assert current() != before
+    assert lab.execute(group, name, "readlink", "/opt/rpi_camera/previous").strip() == before
+    with Viewer(_stream(group, name, "gate")) as viewer:
+        viewer.first()
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_stopped_runs_not_and_absent_leaves_nothing(group: str, name: str) -> None:
+    run = _converge(group, name, "--extra-vars", "camera_app_state=stopped")
+    assert run.returncode == 0, run.stdout
+    with pytest.raises(ConnectionRefusedError):
+        _ask(group, name, "/healthz")
+    run = _converge(group, name)
+    assert run.returncode == 0, run.stdout
+    assert _ask(group, name, "/healthz") == 200
+    run = _converge(group, name, "--extra-vars", "camera_app_state=absent")
+    assert run.returncode == 0, run.stdout
+    look = "ls -d /opt/rpi_camera /etc/rpi_camera /etc/systemd/system/camera-server* || :"
+    assert lab.execute(group, name, "sh", "-c", look) == ""
+    run = _converge(group, name)
+    assert run.returncode == 0, run.stdout
