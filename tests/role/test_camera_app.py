@@ -15,7 +15,7 @@ from tests.lab.console import BIN, environment
 from tests.viewer import Viewer, Watcher
 
 SCENARIO = ROOT / "molecule/camera_app"
-VARIABLES = yaml.safe_load((SCENARIO / "turned-round.yml").read_text())
+VARIABLES = yaml.safe_load((SCENARIO / "vars/turned-round.yml").read_text())
 PORT = VARIABLES["camera_app_port"]
 RELEASES = "/opt/rpi_camera/releases"
 DEVICES = ("trixie-1", "bookworm-1")
