@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,20 @@ import pytest
 from tests.lab import device as lab
 from tests.lab.console import BIN, CACHE, environment
 from tests.viewer import Viewer
+
+# What makes the device's cameras; while FREEZE exists, they give no picture.
+VIRTUAL = "/usr/share/libcamera/pipeline/virtual/virtual.yaml"
+FREEZE = "/run/vcam/freeze"
+
+# Takes a camera as any program would, tells systemd, and keeps it.
+HOLD = """
+import libcamera, os, signal, socket, sys
+(camera,) = [c for c in libcamera.CameraManager.singleton().cameras if c.id == sys.argv[1]]
+camera.acquire()
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+    notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+signal.pause()
+"""
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,54 @@ class Device:
         )
         return Play(done.returncode == 0, done.stdout)
 
+    def camera_info(self, *options: str) -> dict[str, Any]:
+        """Run the module on the device, as root by its option `--become`, and return its answer."""
+        done = subprocess.run(
+            [
+                *[str(BIN / "ansible"), self.name, "--module-name", "rpi_camera.fleet.camera_info"],
+                *["--inventory", str(lab.folder(self.group) / "inventory.yml"), *options],
+            ],
+            env=environment(),
+            cwd=CACHE,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout.partition("=>")[2])
+        assert answer["changed"] is False
+        return answer
+
+    @contextmanager
+    def holding(self, camera: str) -> Iterator[int]:
+        """Have a program hold a camera; give its pid."""
+        unit = ("--quiet", "--collect", "--unit=camera-holder", "--property=Type=notify")
+        self.run("systemd-run", *unit, "python3", "-c", HOLD, camera)
+        try:
+            yield int(
+                self.run("systemctl", "show", "--value", "--property=MainPID", "camera-holder")
+            )
+        finally:
+            self.run("systemctl", "stop", "camera-holder")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have the cameras give no picture."""
+        self.run("sh", "-c", f"mkdir -p {FREEZE.rpartition('/')[0]} && touch {FREEZE}")
+        try:
+            yield
+        finally:
+            self.run("rm", FREEZE)
+
+    @contextmanager
+    def without_cameras(self) -> Iterator[None]:
+        """Take away what makes the cameras, as a pulled cable would."""
+        self.run("mv", VIRTUAL, f"{VIRTUAL}.away")
+        try:
+            yield
+        finally:
+            self.run("mv", f"{VIRTUAL}.away", VIRTUAL)
+
     def viewer(self) -> Viewer:
         """Connect to its stream."""
         return Viewer(f"{self.url}video")
@@ -91,3 +154,10 @@ def restored(device: Device) -> Iterator[Device]:
     yield device
     play = device.bootstrap()
     assert play.went_well, play.output
+
+
+@pytest.fixture
+def idle(device: Device) -> Device:
+    """Return the device with a server that has opened no camera."""
+    device.run("systemctl", "restart", "camera-server")
+    return device

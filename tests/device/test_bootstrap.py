@@ -23,11 +23,8 @@ def _answers(device: Device) -> bool:
 
 
 def test_a_camera_without_frames_makes_the_play_red_and_says_why(device: Device) -> None:
-    device.run("sh", "-c", "mkdir -p /run/vcam && touch /run/vcam/freeze")
-    try:
+    with device.frozen():
         play = device.bootstrap()
-    finally:
-        device.run("rm", "/run/vcam/freeze")
     assert not play.went_well
     assert re.search(r"gives no picture. The server says: no frame for [\d.]+ s", play.output)
     assert "journalctl -u camera-server" in play.output
