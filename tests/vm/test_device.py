@@ -81,12 +81,15 @@ def test_power_cuts_in_the_middle_of_an_upgrade_and_right_after_its_switch(devic
         return _release_in_use(device) != before
 
     with another_release():
-        for title, moment in (("upgrade", installs_packages), ("upgrade again", switched)):
+        for title, what, moment in (
+            ("upgrade", "it installs packages", installs_packages),
+            ("upgrade again", "it has switched", switched),
+        ):
             device.first_frame()
             upgrade = begin_bootstrap(title)
             try:
-                eventually(moment.__name__, moment, upgrade)
-                say(f"   {moment.__name__}: cut the power")
+                eventually(what, moment, upgrade)
+                say(f"   {title}: {what}; cut the power")
                 device.machine.cut_power()
             finally:
                 upgrade.stop()
