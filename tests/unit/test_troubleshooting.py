@@ -7,6 +7,7 @@ one piece, in the same order, with an example for each value.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,12 +127,13 @@ def test_a_message_becomes_patterns(message: str, patterns: list[str]) -> None:
 
 def _anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives to a page's headings."""
-    anchors: set[str] = set()
+    times: Counter[str] = Counter()
+    anchors = set()
     for heading in re.findall(r"^#{1,6} +(.+)$", _prose(page.read_text()), re.MULTILINE):
         text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
         anchor = re.sub(r"[^\w -]", "", text).replace(" ", "-")
-        again = sum(re.fullmatch(rf"{anchor}(-\d+)?", known) is not None for known in anchors)
-        anchors.add(f"{anchor}-{again}" if again else anchor)
+        anchors.add(f"{anchor}-{times[anchor]}" if times[anchor] else anchor)
+        times[anchor] += 1
     return anchors
 
 
