@@ -37,7 +37,11 @@ def test_a_changed_payload_is_a_release_beside_the_one_before(restored: Device, 
 
 
 BROKEN = {
-    "exits at once": ("src/camera_server/cli.py", "serve(settings)\n", "sys.exit(3)\n"),
+    "exits at once": (
+        "src/camera_server/cli.py",
+        "    from camera_server.server import",
+        "    sys.exit(3)\n    from camera_server.server import",
+    ),
     "never gives a frame": (
         "src/camera_server/cameras/__main__.py",
         "_end_with(task.server_pid)",
