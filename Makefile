@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything that they make is in .cache (and the lab's containers).
 SHELL := /bin/bash
 PYTHON ?= python3
-SCENARIO ?= default
+SCENARIO ?= default camera_app
 DEMO ?= demo
 VENV := .cache/venv
 BIN := $(VENV)/bin
@@ -58,9 +58,9 @@ browser: $(READY)  ## The server's page in a real Chromium
 demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 	python -m pytest -v tests/demo
 
-molecule: $(READY)  ## Molecule on simulated devices (SCENARIO=default)
+molecule: $(READY)  ## Molecule on simulated devices (SCENARIO="default camera_app")
 	python -m tests.lab chromium
-	MOLECULE_COMMAND_BORDERS=0 molecule test --scenario-name $(SCENARIO)
+	for scenario in $(SCENARIO); do MOLECULE_COMMAND_BORDERS=0 molecule test --scenario-name $$scenario || exit 1; done
 
 bench-bootstrap: $(READY)  ## How long the second bootstrap takes against the first
 	@$(BIN)/python -m tests.lab bench-bootstrap

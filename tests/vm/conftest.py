@@ -130,12 +130,16 @@ def eventually(what: str, condition: Callable[[], bool], during: Ansible | None 
         condition: is asked again and again.
         during: a run that has to go on until then, and that bounds the waiting; else PATIENCE does.
     """
-    deadline = time.monotonic() + PATIENCE
+    began = told = time.monotonic()
     while not condition():
+        now = time.monotonic()
         if during:
             assert during.running(), f"over before {what}\n{during.wait().output}"
         else:
-            assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
+            assert now - began < PATIENCE, f"not within {PATIENCE:.0f} s: {what}"
+        if now - told > HEARTBEAT_SECONDS:
+            told = now
+            say(f"   waiting until {what}: {now - began:.0f} s so far")
         time.sleep(0.5)
 
 

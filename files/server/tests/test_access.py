@@ -34,7 +34,7 @@ ANNA = User(name="anna", scrypt=ScryptHash.of(WORD))
 TV = Token.of("tv", KEY)
 CREDENTIALS = Credentials(users=(ANNA,), tokens=(TV,))
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
-CHALLENGE = 'Basic realm="camera", charset="UTF-8"'
+CHALLENGE = 'Basic realm="camera", charset="UTF-8", Bearer realm="camera"'
 
 
 @dataclass

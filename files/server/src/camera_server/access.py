@@ -31,7 +31,7 @@ COOKIE_SECONDS = 30 * 24 * 3600
 _PUBLIC = {("GET", "/healthz"), ("GET", "/sign-in"), ("POST", "/sign-in")}
 _READINESS = ("GET", "/readyz")
 
-_CHALLENGE = 'Basic realm="camera", charset="UTF-8"'
+_CHALLENGE = 'Basic realm="camera", charset="UTF-8", Bearer realm="camera"'
 _MAX_FORM = 2**14
 
 # Nobody keeps an answer: it is the picture of a moment, or says something of who asked. And no
