@@ -74,6 +74,21 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
         "camera_app_cameras: camera_id is imx708; allowed is a name or a number from the list of"
         " the device's cameras: 0 or vcam1, 1 or vcam0",
     ),
+    "model": (
+        {"camera_app_cameras": [REAL | {"model": "/x.rpk"}]},
+        "camera_app_cameras: model of door is /x.rpk, and garden has no such file; allowed is the"
+        " path of a network for the IMX500 (.rpk)",
+    ),
+    "hidden model": (
+        {"camera_app_cameras": [REAL | {"model": "/home/pi/x.rpk"}]},
+        'camera_app_cameras: model of door is "/home/pi/x.rpk"; allowed is an absolute path on the'
+        " device that is not in /home, /root, /run/user, /tmp or /var/tmp",
+    ),
+    "drawn model": (
+        {"camera_app_cameras": [CAMERA | {"model": "/x.rpk"}]},
+        "camera_app_cameras: model of door is /x.rpk, and its source is test-pattern; allowed is a"
+        " network for a camera of source picamera2",
+    ),
     "host": (
         {"camera_app_host": "localhots"},
         "camera_app_host is localhots, which is no address of garden; allowed is one of its own,"

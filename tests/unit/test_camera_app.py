@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
+import jinja2
 import pytest
 import yaml
+from ansible.plugins.filter.core import FilterModule
 from camera_server.credentials import NAME_PATTERN
 from camera_server.settings import CameraSettings, Settings
 from pydantic import ValidationError
@@ -41,6 +44,48 @@ def test_the_server_has_the_role_s_limits(limits: dict[str, Any]) -> None:
 )
 def test_the_server_takes_the_role_s_names(name: str) -> None:
     assert _accepts("name", name) is bool(re.match(VARS["__camera_app_name_pattern"], name))
+
+
+@pytest.mark.parametrize("folder", ["usr/share/imx500-models", "opt", "homes", "tmpl"])
+def test_the_server_takes_the_role_s_networks(folder: str) -> None:
+    assert re.match(VARS["__camera_app_model_pattern"], f"/{folder}/x.rpk")
+    assert _accepts("model", f"/{folder}/x.rpk")
+
+
+@pytest.mark.parametrize("folder", ["home/pi", "root", "run/user/1000", "tmp", "var/tmp"])
+def test_a_network_that_the_unit_s_sandbox_hides_is_not_allowed(folder: str) -> None:
+    assert not re.match(VARS["__camera_app_model_pattern"], f"/{folder}/x.rpk")
+
+
+@pytest.mark.parametrize("model", ["x.rpk", ""])
+def test_a_network_that_is_no_absolute_path_is_not_allowed(model: str) -> None:
+    assert not re.match(VARS["__camera_app_model_pattern"], model)
+    assert not _accepts("model", model)
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_the_server_takes_the_role_s_file_in_the_trial_too(trial: bool) -> None:
+    camera = {"name": "door", "source": "picamera2", "camera_id": 0, "model": "/x.rpk", "fps": "5"}
+    environment = jinja2.Environment(
+        autoescape=jinja2.select_autoescape(default_for_string=False),
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= FilterModule().filters()
+    template = ROLE / "templates/etc/rpi_camera/camera-server.toml.j2"
+    text = environment.from_string(template.read_text()).render(
+        ansible_managed="managed",
+        camera_app_access="open",
+        camera_app_host="",
+        camera_app_port=8080,
+        camera_app_cameras=[camera],
+        __camera_app_is_trial=trial,
+        __camera_app_ranges=VARS["__camera_app_ranges"],
+    )
+    (taken,) = Settings.model_validate(tomllib.loads(text)).camera
+    real = CameraSettings(name="door", fps=5, camera_id="0", model="/x.rpk")
+    drawn = CameraSettings(name="door", fps=5, source="test-pattern")
+    assert taken == (drawn if trial else real)
 
 
 def test_the_server_takes_the_role_s_users() -> None:

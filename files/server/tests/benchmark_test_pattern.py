@@ -23,7 +23,7 @@ def cpu_seconds(pid: int) -> float:
 
 async def measure(width: int, height: int, fps: int, seconds: float) -> tuple[float, float]:
     """Return the part of a core in percent, and the frames a second, after the first second."""
-    task = CameraTask("benchmark", "test-pattern", width, height, fps, 80, None, os.getpid())
+    task = CameraTask("benchmark", "test-pattern", width, height, fps, 80, None, None, os.getpid())
     async with open_process(default_command(task), task) as process:
         for _turn in range(fps):
             await process.read()

@@ -1,9 +1,11 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -96,6 +98,26 @@ def test_it_starts_for_a_viewer_and_shows_the_camera(starts: Path) -> None:
             assert feed.frame_age < 0.3
 
     play("good", starts, scene)
+
+
+def test_a_camera_process_is_told_all_of_its_camera_s_settings(starts: Path) -> None:
+    camera = CameraSettings(
+        name="door", width=320, height=240, fps=5, quality=60, camera_id="1", model="/x.rpk"
+    )
+    told: list[CameraTask] = []
+
+    def command(task: CameraTask) -> list[str]:
+        told.append(task)
+        return [sys.executable, FAKE, "good", str(starts)]
+
+    async def run() -> None:
+        feed = CameraFeed(camera, 60, command=command, patience=QUICK)
+        async with running(feed), asyncio.timeout(20):
+            with feed.wanted():
+                await shown(feed, FrameState.LIVE)
+
+    asyncio.run(run())
+    assert asdict(told[0]) == camera.model_dump() | {"server_pid": os.getpid()}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from camera_server.camera_process import default_command, open_process
 from camera_server.cameras import CameraError
 from camera_server.cameras.picamera2_source import (
     find_camera,
+    find_imx500,
     full_view_mode,
     trim,
 )
@@ -20,6 +21,13 @@ from camera_server.task import CameraTask
 from server_helpers import decode
 
 FAKE = Path(__file__).with_name("fake_picamera2")
+# As picamera2 sorts them: USB last, and else from Z to A, whatever libcamera's numbers are.
+MANY: list[dict[str, Any]] = [
+    {"Model": "imx500", "Location": 2, "Id": "/base/i2c@88000/imx500@1a", "Num": 2},
+    {"Model": "imx500", "Location": 2, "Id": "/base/i2c@80000/imx500@1a", "Num": 0},
+    {"Model": "HP: Cam", "Location": 2, "Id": "/base/usb@1-1.2:1.0-32e4:9422", "Num": 1},
+]
+NETWORK = b"9464" + bytes(60)
 CAMERAS = [{"Id": "vcam1", "Num": 1}, {"Id": "vcam0", "Num": 0}]
 USB: dict[str, Any] = {"sensor": False, "controls": []}
 # One that bins and trims a little on the way: the first mode sees as good as everything.
@@ -54,19 +62,27 @@ def calls(log: Path, name: str) -> list[dict[str, Any]]:
 
 
 def records(
-    monkeypatch: pytest.MonkeyPatch, count: int, camera_id: str | None = None, **behaviour: Any
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    camera_id: str | None = None,
+    model: str | None = None,
+    **behaviour: Any,
 ) -> list[Record]:
     """Run the camera's process with the fake module; return its first frames, or its error."""
-    found = all_records(monkeypatch, count, camera_id, **behaviour)
+    found = all_records(monkeypatch, count, camera_id, model, **behaviour)
     return [record for record in found if record.kind is not Kind.STARTED]
 
 
 def all_records(
-    monkeypatch: pytest.MonkeyPatch, count: int, camera_id: str | None = None, **behaviour: Any
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    camera_id: str | None = None,
+    model: str | None = None,
+    **behaviour: Any,
 ) -> list[Record]:
     """Do the same, with the record that says that the camera runs; it is not counted."""
     monkeypatch.setenv("FAKE_PICAMERA2", json.dumps(behaviour))
-    task = CameraTask("front", "picamera2", 640, 480, 25, 70, camera_id, os.getpid())
+    task = CameraTask("front", "picamera2", 640, 480, 25, 70, camera_id, model, os.getpid())
 
     async def read() -> list[Record]:
         found: list[Record] = []
@@ -220,6 +236,70 @@ def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 )
 def test_a_camera_is_found_by_its_place_in_the_list(camera_id: str | None, index: int) -> None:
     assert find_camera(CAMERAS, camera_id) == index
+
+
+@pytest.mark.parametrize(("camera_id", "index"), [(None, 0), (MANY[1]["Id"], 1), ("1", 1)])
+def test_a_network_is_handed_over_before_its_camera_is_opened(
+    log: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    camera_id: str | None,
+    index: int,
+) -> None:
+    model = tmp_path / "network.rpk"
+    model.write_bytes(NETWORK)
+    found = records(monkeypatch, 3, camera_id, str(model), cameras=MANY)
+    assert [record.kind for record in found] == [Kind.FRAME] * 3, reason(found)
+    made = {"network_file": str(model), "camera_id": MANY[index]["Id"]}
+    assert calls(log, "IMX500") == [made]
+    assert calls(log, "open") == [{"camera_num": index}]
+    order = [json.loads(line)["call"] for line in log.read_text().splitlines()]
+    assert order.index("IMX500") < order.index("open")
+    assert "close the sensor's node" not in order
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "model is {}, which cannot be read: No such file or directory"),
+        (b"", "the network {} cannot be given to the camera: unpack requires a buffer of 8 bytes"),
+    ],
+)
+def test_a_network_that_is_none_is_said_with_its_path(
+    log: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    content: bytes | None,
+    expected: str,
+) -> None:
+    model = tmp_path / "network.rpk"
+    if content is not None:
+        model.write_bytes(content)
+    found = records(monkeypatch, 1, None, str(model), cameras=MANY)
+    assert reason(found) == expected.format(model)
+    assert not calls(log, "open")
+
+
+def test_without_a_network_any_camera_is_used_as_before(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records(monkeypatch, 1, MANY[2]["Id"], cameras=MANY)
+    assert calls(log, "open") == [{"camera_num": 2}]
+    assert not calls(log, "IMX500")
+
+
+def test_a_camera_that_takes_no_network_is_said() -> None:
+    assert find_imx500([MANY[2], MANY[0]], None) == 1
+    usb = (
+        "a model is set, and the camera /base/usb@1-1.2:1.0-32e4:9422 is no IMX500 but HP: Cam; "
+        "leave model out, or connect an IMX500"
+    )
+    for cameras, camera_id in (([MANY[2]], None), (MANY, "2"), (MANY, MANY[2]["Id"])):
+        with pytest.raises(CameraError) as caught:
+            find_imx500(cameras, camera_id)
+        assert str(caught.value) == usb
+    with pytest.raises(CameraError, match="no camera found"):
+        find_imx500([], None)
 
 
 @pytest.mark.parametrize("camera_id", ["2", "vcam", "-1"])

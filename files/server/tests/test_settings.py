@@ -1,3 +1,4 @@
+import os
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -80,6 +81,9 @@ def test_the_environment_speaks_about_the_server_and_the_first_camera(tmp_path: 
         ("[[camera]]\nfps = true", "camera[0].fps", "True", "1 to 120"),
         ("[[camera]]\nquality = 100", "camera[0].quality", "100", "1 to 95"),
         ("[[camera]]\ncamera_id = 1.5", "camera[0].camera_id", "1.5", "index"),
+        ("[[camera]]\nmodel = true", "camera[0].model", "True", "path of a network"),
+        ('[[camera]]\nmodel = "x.rpk"', "camera[0].model", "'x.rpk'", "absolute path"),
+        ('[[camera]]\nmodel = ""', "camera[0].model", "''", "absolute path"),
     ],
 )
 def test_a_bad_setting_is_one_message_with_setting_value_and_what_is_allowed(
@@ -169,6 +173,30 @@ def test_a_file_that_was_asked_for_must_be_there_and_be_toml(tmp_path: Path) -> 
     (message,) = problems(tmp_path, "port = \n")
     assert "is not valid TOML" in message
     assert "line 1" in message
+
+
+def test_a_network_is_for_a_real_camera_only(tmp_path: Path) -> None:
+    text = '[[camera]]\n[[camera]]\nname = "door"\nsource = "test-pattern"\nmodel = "/x.rpk"'
+    (message,) = problems(tmp_path, text)
+    assert message == (
+        "model = '/x.rpk' is not allowed for the camera 'door', whose source is 'test-pattern': "
+        "only one with source = 'picamera2' takes a network"
+    )
+
+
+def test_a_network_that_is_not_there_fails_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "network.rpk"
+    monkeypatch.setenv("CAMERA_SERVER_MODEL", str(model))
+    assert load_settings(None, os.environ).camera[0].model == str(model)
+    assert cli.main(["--check"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"camera-server: model = '{model}' of the camera 'camera': there is no such file\n",
+    )
+    model.touch()
+    assert cli.main(["--check"]) == 0
 
 
 def test_check_says_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

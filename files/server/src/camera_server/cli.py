@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from camera_server.credentials import CredentialsError, read_credentials
-from camera_server.settings import DEFAULT_CONFIG, SettingsError, load_settings
+from camera_server.settings import DEFAULT_CONFIG, SettingsError, load_settings, missing_models
 
 EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -25,6 +25,7 @@ settings (TOML, defaults shown):
   name = "camera"
   source = "picamera2"      or "test-pattern", which needs no camera
   camera_id = "0"           libcamera's id, or index; default: the first camera
+  model = "FILE"            a network (.rpk) for the AI camera IMX500; default: none
   width = 640
   height = 480
   fps = 30
@@ -32,7 +33,7 @@ settings (TOML, defaults shown):
 
 environment, on top of the file (the camera's settings mean the first camera):
   CAMERA_SERVER_HOST, _PORT, _ACCESS, _CREDENTIALS, _IDLE_SECONDS,
-  CAMERA_SERVER_CAMERA (its source), _CAMERA_ID, _WIDTH, _HEIGHT, _FPS, _QUALITY
+  CAMERA_SERVER_CAMERA (its source), _CAMERA_ID, _MODEL, _WIDTH, _HEIGHT, _FPS, _QUALITY
 
 try it without a camera:
   CAMERA_SERVER_CAMERA=test-pattern camera-server
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(options.config, os.environ)
         path = settings.credentials
         credentials = None if path is None else read_credentials(path)
+        if options.check and (missing := missing_models(settings)):
+            raise SettingsError(missing)
     except SettingsError as error:
         for problem in error.problems:
             print(f"camera-server: {problem}", file=sys.stderr)

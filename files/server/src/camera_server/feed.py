@@ -188,6 +188,7 @@ class CameraFeed:
             fps=self.settings.fps,
             quality=self.settings.quality,
             camera_id=self.settings.camera_id,
+            model=self.settings.model,
             server_pid=os.getpid(),
         )
         try:

@@ -45,6 +45,7 @@ _SERVER_VARIABLES = {
 _CAMERA_VARIABLES = {
     "CAMERA": "source",
     "CAMERA_ID": "camera_id",
+    "MODEL": "model",
     "WIDTH": "width",
     "HEIGHT": "height",
     "FPS": "fps",
@@ -106,6 +107,22 @@ class CameraSettings(BaseModel):
         Field(description="libcamera's id of the camera, or its index in the list of cameras"),
         BeforeValidator(_index_as_text),
     ] = None
+    model: Annotated[
+        str | None,
+        StringConstraints(pattern="^/"),
+        Field(description="the absolute path of a network for the IMX500 (.rpk)"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        if self.model is not None and self.source != "picamera2":
+            raise PydanticCustomError(
+                "whole",
+                "model = {model} is not allowed for the camera {name}, whose source is {source}: "
+                "only one with source = 'picamera2' takes a network",
+                {"model": repr(self.model), "name": repr(self.name), "source": repr(self.source)},
+            )
+        return self
 
 
 class Settings(BaseModel):
@@ -180,6 +197,18 @@ class Settings(BaseModel):
                 {"host": repr(self.host)},
             )
         return self
+
+
+def missing_models(settings: Settings) -> list[str]:
+    """Return a sentence for each camera whose network is not there.
+
+    No reason not to serve: the other cameras have pictures, and the file may come back.
+    """
+    return [
+        f"model = {camera.model!r} of the camera {camera.name!r}: there is no such file"
+        for camera in settings.camera
+        if camera.model is not None and not Path(camera.model).is_file()
+    ]
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 class CameraTask:
     """A camera process's work: ``width`` and ``height`` in pixels, JPEG ``quality`` 1 to 95.
 
+    ``model`` is the file of a network that the camera is to run, for an IMX500.
     ``server_pid`` is the process that it belongs to and must not outlive.
     """
 
@@ -18,6 +19,7 @@ class CameraTask:
     fps: int
     quality: int
     camera_id: str | None
+    model: str | None
     server_pid: int
 
     def to_json(self) -> bytes:

@@ -46,7 +46,14 @@ def run(task: CameraTask, writer: RecordWriter) -> None:
             "picamera2 cannot be used here (it is the system's package python3-picamera2)"
         ) from error
 
-    index = find_camera(picamera2.Picamera2.global_camera_info(), task.camera_id)
+    cameras = picamera2.Picamera2.global_camera_info()
+    if task.model is None:
+        index = find_camera(cameras, task.camera_id)
+    else:
+        index = find_imx500(cameras, task.camera_id)
+        # Before the camera is opened, as the sensor gets it when that starts. Held from here
+        # on: it has the sensor's node open.
+        _network = hand_over_network(task.model, cameras[index])
     camera = picamera2.Picamera2(index)
     stream = configure(camera, task)
     frames = FrameSink(task, writer)
@@ -95,6 +102,45 @@ def find_camera(cameras: Sequence[Mapping[str, Any]], camera_id: str | None) -> 
         return int(camera_id)
     known = ", ".join(f"{index}: {camera['Id']}" for index, camera in enumerate(cameras))
     raise CameraError(f"there is no camera {camera_id!r}; connected are {known}")
+
+
+def find_imx500(cameras: Sequence[Mapping[str, Any]], camera_id: str | None) -> int:
+    """Return the index of an IMX500, as find_camera() does; None means the first of them.
+
+    Raises CameraError when the camera is not there, or is none.
+    """
+    places = [index for index, camera in enumerate(cameras) if camera.get("Model") == "imx500"]
+    if camera_id is None and places:
+        return places[0]
+    index = find_camera(cameras, camera_id)
+    if index not in places:
+        raise CameraError(
+            f"a model is set, and the camera {cameras[index]['Id']} is no IMX500 "
+            f"but {cameras[index].get('Model', 'unknown')}; leave model out, or connect an IMX500"
+        )
+    return index
+
+
+def hand_over_network(model: str, camera: Mapping[str, Any]) -> Any:
+    """Give the driver the file of the network for this IMX500; return picamera2's object for it.
+
+    It is found by libcamera's id. Its ``camera_num`` is no index for ``Picamera2(index)``
+    but libcamera's number, which with a second camera may stand for that one.
+    Raises CameraError.
+    """
+    try:
+        with open(model, "rb"):
+            pass
+    except OSError as error:
+        raise CameraError(f"model is {model}, which cannot be read: {error.strerror}") from None
+    try:
+        devices = importlib.import_module("picamera2.devices")
+    except ImportError as error:
+        raise CameraError("picamera2 cannot use an IMX500 here") from error
+    try:
+        return devices.IMX500(model, camera_id=camera["Id"])
+    except Exception as error:  # the driver's, the archive's, the parser's: of many kinds
+        raise CameraError(f"the network {model} cannot be given to the camera") from error
 
 
 def configure(camera: Any, task: CameraTask) -> Mapping[str, Any]:
