@@ -35,7 +35,8 @@ def _converge(group: str, name: str, *options: str) -> subprocess.CompletedProce
             *["--inventory", str(lab.folder(group) / "inventory.yml"), *options],
         ],
         env=environment() | {"MOLECULE_PROJECT_DIRECTORY": str(ROOT)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
