@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pytest
 
 from tests.lab import device as lab
 from tests.lab.console import BIN, CACHE, environment
+from tests.play import Play
 from tests.viewer import Viewer
 
 # What makes the device's cameras; while FREEZE exists, they give no picture.
@@ -31,20 +31,6 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
     notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 signal.pause()
 """
-
-
-@dataclass(frozen=True)
-class Play:
-    """How a run of a playbook went: whether well, and what it printed."""
-
-    went_well: bool
-    output: str
-
-    @property
-    def changed(self) -> int:
-        """How many tasks changed something, of its one device."""
-        (changed,) = re.findall(r"changed=(\d+)", self.output)
-        return int(changed)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.device.conftest import Device, Play
+from tests.device.conftest import Device
+from tests.play import Play
 from tests.viewer import Viewer
 
 PHRASE = "seven hedgehogs sleep in the shed"

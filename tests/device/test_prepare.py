@@ -23,6 +23,7 @@ import yaml
 from tests.lab import device as lab
 from tests.lab.console import BIN, CACHE, environment
 from tests.lab.engine import docker
+from tests.play import Play
 
 NAME = "bare-1"
 CMDLINE = "console=serial0,115200 console=tty1 root=PARTUUID=4a7d-02 rootfstype=ext4 rootwait\n"
@@ -49,17 +50,8 @@ WARNINGS = "Warn of what makes trouble"
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run of bootstrap: whether it went well, and what it printed, on one line."""
-
-    went_well: bool
-    output: str
-
-    @property
-    def changed(self) -> int:
-        """How many tasks have changed the device, or would have."""
-        (changed,) = re.findall(r"changed=(\d+)", self.output)
-        return int(changed)
+class Run(Play):
+    """A run of bootstrap; its output stands on one line."""
 
     def task(self, name: str) -> str:
         """Return what a task printed, "" if it was skipped."""

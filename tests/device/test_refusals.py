@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.device.conftest import Device, Play
+from tests.device.conftest import Device
+from tests.play import Play
 
 DOCUMENTED = " ".join(
     (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text().replace("`", "").split()

@@ -16,6 +16,7 @@ import pytest
 from tests.lab import collection, vm
 from tests.lab import device as lab
 from tests.lab.console import BIN, CACHE, HEARTBEAT_SECONDS, environment, heading, say
+from tests.play import Play
 from tests.viewer import Part, Viewer
 
 GROUP = "vm-check"
@@ -59,18 +60,10 @@ def _title(nodeid: str) -> str:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of Ansible against the machine: whether it went well, its output, its time (s)."""
+class Run(Play):
+    """One run of Ansible against the machine, and its time (s)."""
 
-    went_well: bool
-    output: str
     seconds: float
-
-    @property
-    def changed(self) -> int:
-        """How many tasks have changed something."""
-        (changed,) = re.findall(r"changed=(\d+)", self.output)
-        return int(changed)
 
 
 @dataclass
