@@ -117,12 +117,27 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
     "password": (
         {"camera_app_access": "restricted", "camera_app_users": [ANNA | {"password": "secret"}]},
         "camera_app_users: the password of anna has 6 characters; allowed are 8 to 1024 that can"
-        " be typed",
+        " be typed, and in quotes if they are digits only",
+    ),
+    "password without quotes": (
+        {"camera_app_access": "restricted", "camera_app_users": [ANNA | {"password": 12345678}]},
+        "camera_app_users: the password of anna has 8 characters; allowed are 8 to 1024 that can"
+        " be typed, and in quotes if they are digits only",
     ),
     "package index": (
         {"camera_app_package_index": "pypi.org"},
         "camera_app_package_index is pypi.org; allowed is an address that begins with http:// or"
-        " https://",
+        " https://, without a user and a password: they would stand in logs",
+    ),
+    "package index with a password": (
+        {"camera_app_package_index": "https://me:secret@pypi.example/simple"},
+        "camera_app_package_index is https://…@pypi.example/simple; allowed is an address that"
+        " begins with http:// or https://, without a user and a password: they would stand in logs",
+    ),
+    "wheelhouse": (
+        {"camera_app_wheelhouse": "wheels"},
+        "camera_app_wheelhouse is wheels; allowed is a path on the controller that begins with /"
+        " or ~",
     ),
     "address": (
         {"bootstrap_stream_url": "shed:8080"},

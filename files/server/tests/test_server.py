@@ -315,3 +315,26 @@ def test_the_command_and_the_module_are_the_same() -> None:
         [command, "--check"], env=environment(), capture_output=True, text=True, check=True
     )
     assert ended.stdout == "ok\n"
+
+
+def test_a_request_s_head_has_to_be_small(shared: RunningServer) -> None:
+    sent = 0
+    with socket.create_connection(("127.0.0.1", shared.port), 10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        try:
+            while sent < 2**22:
+                sent += connection.send(b"X-Name: value\r\n" * 100)
+            answer = connection.recv(1)
+        except ConnectionError:
+            answer = b""
+    assert answer == b""
+    # What the two ends of the connection hold in between is not the server's to bound.
+    assert sent < 2**22
+    assert shared.get("/healthz")[0] == 200
+
+
+def test_a_connection_has_to_say_something(shared: RunningServer) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), 20) as silent:
+        began = time.monotonic()
+        assert silent.recv(1) == b""
+    assert time.monotonic() - began > 5

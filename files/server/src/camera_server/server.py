@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from camera_server import notify
 from camera_server.app import Cameras, create_app
 from camera_server.credentials import Credentials
+from camera_server.protocol import BoundedProtocol
 from camera_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def serve(settings: Settings, credentials: Credentials | None) -> None:
     app: FastAPI = create_app(settings, credentials)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedProtocol,
         loop="uvloop",
         ws="none",
         lifespan="on",
