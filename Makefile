@@ -1,7 +1,6 @@
 # `make help` lists the targets. Everything that they make is in .cache (and the lab's containers).
 SHELL := /bin/bash
 PYTHON ?= python3
-SCENARIO ?= default camera_app
 DEMO ?= demo
 VENV := .cache/venv
 BIN := $(VENV)/bin
@@ -11,10 +10,10 @@ LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser molecule bench-bootstrap vm-check requirements clean
+.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser devices bootstrap bench-bootstrap vm-check requirements clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(READY)  ## A simulated Raspberry Pi, bootstrapped by the collection, streaming at a printed URL
 	@$(BIN)/python -m tests.lab demo $(DEMO)
@@ -23,7 +22,7 @@ demo-down:  ## Remove all that the demo made
 	@if [ -e $(READY) ]; then $(BIN)/python -m tests.lab demo-down $(DEMO); else echo "There is no demo here."; fi
 
 test: $(READY)  ## Every check, with a summary at the end
-	@$(BIN)/python -m tests.run lint unit sanity galaxy server browser demo-test molecule
+	@$(BIN)/python -m tests.run lint unit sanity galaxy server browser demo-test devices
 
 quick: $(READY)  ## The checks that take no time: lint and unit
 	@$(BIN)/python -m tests.run lint unit
@@ -58,9 +57,16 @@ browser: $(READY)  ## The server's page in a real Chromium
 demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 	python -m pytest -v tests/demo
 
-molecule: $(READY)  ## Molecule on simulated devices (SCENARIO="default camera_app")
+devices: $(READY)  ## The next three, two at a time, on simulated devices
 	python -m tests.lab chromium
-	for scenario in $(SCENARIO); do MOLECULE_COMMAND_BORDERS=0 molecule test --scenario-name $$scenario || exit 1; done
+	@$(BIN)/python -m tests.run --at-once 2 molecule-default molecule-camera_app bootstrap
+
+molecule-%: $(READY)  ## One of Molecule's scenarios: default or camera_app
+	python -m tests.lab chromium
+	MOLECULE_COMMAND_BORDERS=0 molecule test --scenario-name $*
+
+bootstrap: $(READY)  ## What bootstrap does with a bare device before the role comes
+	python -m pytest -v tests/bootstrap --group=bootstrap
 
 bench-bootstrap: $(READY)  ## How long the second bootstrap takes against the first
 	@$(BIN)/python -m tests.lab bench-bootstrap

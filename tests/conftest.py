@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.collection import COLLECTIONS
+from tests.lab.console import collections
 
 ROOT = Path(__file__).resolve().parents[1]
-PAYLOAD = COLLECTIONS / "ansible_collections/rpi_camera/fleet/files/server"
 Edit = Callable[[str, str, str], None]
 
 
@@ -29,16 +28,18 @@ def screenshots() -> Path:
 
 
 @pytest.fixture
-def edit() -> Iterator[Edit]:
+def edit(pytestconfig: pytest.Config) -> Iterator[Edit]:
     """Return a function that replaces a text in a file of the server that the controller has."""
+    installed = collections(pytestconfig.getoption("group"))
+    payload = installed / "ansible_collections/rpi_camera/fleet/files/server"
     texts: dict[str, str] = {}
 
     def replace(name: str, old: str, new: str) -> None:
-        text = (PAYLOAD / name).read_text()
+        text = (payload / name).read_text()
         texts.setdefault(name, text)
         assert old in text
-        (PAYLOAD / name).write_text(text.replace(old, new))
+        (payload / name).write_text(text.replace(old, new))
 
     yield replace
     for name, text in texts.items():
-        (PAYLOAD / name).write_text(text)
+        (payload / name).write_text(text)

@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
         else:
             with lease():
                 if options.command == "up":
-                    collection.install()
+                    collection.install(options.group)
                     device.up(options.group, options.name, yaml.safe_load(options.vars))
                 elif options.command == "down":
                     device.down(options.group)

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from pathlib import Path
 
-from .console import BIN, CACHE, ROOT, output, say
+from .console import BIN, CACHE, ROOT, collections, output, say
 
-ARCHIVES = CACHE / "archive"
-COLLECTIONS = CACHE / "collections"
+GALAXY = str(BIN / "ansible-galaxy")
 
 
-def build() -> Path:
-    """Build the archive and return its path.
+def build(folder: Path) -> Path:
+    """Build the archive in an empty folder and return its path.
 
     Raises:
         LabError: ansible-galaxy refused it.
     """
-    shutil.rmtree(ARCHIVES, ignore_errors=True)
-    galaxy = str(BIN / "ansible-galaxy")
-    output([galaxy, "collection", "build", str(ROOT), "--output-path", str(ARCHIVES)])
-    (archive,) = ARCHIVES.glob("*.tar.gz")
+    output([GALAXY, "collection", "build", str(ROOT), "--output-path", str(folder)])
+    (archive,) = folder.glob("*.tar.gz")
     return archive
 
 
-def install() -> None:
-    """Build the archive and install it where the lab's playbooks run from.
+def install(group: str) -> None:
+    """Build the archive and install it where the playbooks for a group of devices run from.
 
     Raises:
         LabError: ansible-galaxy refused it.
     """
-    archive = build()
-    galaxy = str(BIN / "ansible-galaxy")
-    output([galaxy, "collection", "install", str(archive), "-p", str(COLLECTIONS), "--force"])
-    say(f"   Installed {archive.name} into {COLLECTIONS.relative_to(ROOT)}")
+    own = collections(group)
+    own.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="archive-") as folder:
+        archive = build(Path(folder))
+        output([GALAXY, "collection", "install", str(archive), "-p", str(own), "--force"])
+    say(f"   Installed {archive.name} into {own.relative_to(ROOT)}")

@@ -22,6 +22,11 @@ class LabError(Exception):
     """A failure that a person can act on: its text says what happened and what to do."""
 
 
+def collections(group: str) -> Path:
+    """Return where the collection is installed for a group of devices."""
+    return CACHE / group / "collections"
+
+
 def say(text: str) -> None:
     """Print one line at once, so that the order is right beside a child's output."""
     print(text, flush=True)
@@ -37,12 +42,12 @@ def sudo() -> list[str]:
     return [] if os.geteuid() == 0 else ["sudo"]
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of our tools: the virtual environment first, our collections only."""
+def environment(group: str) -> dict[str, str]:
+    """Return the environment of our tools: the virtual environment first, a group's collections."""
     return {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections"),
+        "ANSIBLE_COLLECTIONS_PATH": str(collections(group)),
         "ANSIBLE_FORCE_COLOR": "1" if sys.stdout.isatty() else "0",
     }
 
@@ -115,7 +120,8 @@ def install_packages(*names: str) -> None:
     if not shutil.which("apt-get"):
         raise LabError(f"the lab installs packages on Debian and Ubuntu only. {by_hand}")
     # On trixie the Docker client is but recommended by docker.io.
-    script = 'apt-get update -q && exec apt-get install -qy --install-recommends "$@"'
+    install = "apt-get -o DPkg::Lock::Timeout=300 install -qy --install-recommends"
+    script = f'apt-get update -q && exec {install} "$@"'
     step(
         f"Install {' '.join(names)} from the distribution",
         [*sudo(), "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", script, "-", *names],

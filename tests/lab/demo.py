@@ -28,7 +28,7 @@ def bootstrap(group: str) -> float:
         *[str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap"],
         *["--inventory", str(inventory)],
     ]
-    if subprocess.run(command, env=environment(), cwd=CACHE, check=False).returncode:
+    if subprocess.run(command, env=environment(group), cwd=CACHE, check=False).returncode:
         raise LabError("bootstrap failed: the first `fatal:` above says why")
     return time.monotonic() - began
 
@@ -41,7 +41,7 @@ def up(group: str) -> None:
     """
     with lease():
         heading("Collection: build the archive and install it")
-        collection.install()
+        collection.install(group)
         heading("Simulated Raspberry Pi")
         inventory = device.up(group, [NAME], {"camera_app_access": "open"})
         heading("ansible-playbook rpi_camera.fleet.bootstrap, over SSH, sudo with a password")
@@ -87,7 +87,7 @@ def bench_bootstrap(group: str) -> None:
         LabError: a step failed.
     """
     with lease():
-        collection.install()
+        collection.install(group)
         device.down(group)
         device.up(group, [NAME], {"camera_app_access": "open"})
         try:

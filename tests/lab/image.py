@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .console import CACHE, ROOT, install_packages, step, sudo
@@ -57,6 +60,15 @@ def name(release: str) -> str:
     return f"{_repository()}:{release}-{digest.hexdigest()[:12]}"
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Have other processes of this checkout wait with their builds while the block runs."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def build(release: str) -> str:
     """Return the device image's name, after building it if this checkout has none of this digest.
 
@@ -66,13 +78,18 @@ def build(release: str) -> str:
     Raises:
         LabError: a step of the build failed.
     """
-    wanted = name(release)
-    if docker("images", "--quiet", wanted).strip():
-        return wanted
+    with _alone():
+        wanted = name(release)
+        if not docker("images", "--quiet", wanted).strip():
+            _build(release, wanted)
+    return wanted
+
+
+def _build(release: str, wanted: str) -> None:
+    """Build a release's device image under the name that is wanted."""
     # Ubuntu has mmdebstrap without Debian's keys.
     if not shutil.which("mmdebstrap") or not any(KEYRINGS.glob("debian-archive-keyring.*")):
         install_packages("mmdebstrap", "debian-archive-keyring")
-    CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="image-") as scratch:
         root_tar = Path(scratch) / "root.tar"
         context = Path(scratch) / "context"
@@ -108,7 +125,6 @@ def build(release: str) -> str:
             ],
             "Are Debian's package archive and PyPI in reach from inside a container?",
         )
-    return wanted
 
 
 def remove_if_unused() -> bool:

@@ -34,7 +34,7 @@ def _converge(group: str, name: str, *options: str) -> subprocess.CompletedProce
             *[str(BIN / "ansible-playbook"), str(SCENARIO / "converge.yml"), "--limit", name],
             *["--inventory", str(lab.folder(group) / "inventory.yml"), *options],
         ],
-        env=environment() | {"MOLECULE_PROJECT_DIRECTORY": str(ROOT)},
+        env=environment(group) | {"MOLECULE_PROJECT_DIRECTORY": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

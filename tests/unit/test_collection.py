@@ -17,8 +17,8 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 
 @pytest.fixture(scope="module")
-def archived() -> set[str]:
-    with tarfile.open(collection.build()) as archive:
+def archived(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    with tarfile.open(collection.build(tmp_path_factory.mktemp("archive"))) as archive:
         return {member.name for member in archive if member.isfile()}
 
 

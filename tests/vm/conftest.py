@@ -15,7 +15,7 @@ import pytest
 
 from tests.lab import collection, vm
 from tests.lab import device as lab
-from tests.lab.console import BIN, CACHE, HEARTBEAT_SECONDS, environment, heading, say
+from tests.lab.console import BIN, CACHE, HEARTBEAT_SECONDS, collections, environment, heading, say
 from tests.play import Play
 from tests.viewer import Part, Viewer
 
@@ -24,9 +24,7 @@ NAME = "vm-1"
 BOOTSTRAPPED = "bootstrapped"
 # Emulated, a camera takes a minute to its first frame.
 PATIENCE = 240.0
-PAYLOAD = (
-    collection.COLLECTIONS / "ansible_collections/rpi_camera/fleet/files/server/src/camera_server"
-)
+PAYLOAD = collections(GROUP) / "ansible_collections/rpi_camera/fleet/files/server/src/camera_server"
 
 
 _seconds: dict[str, float] = {}
@@ -82,7 +80,7 @@ class Ansible:
             self._process = subprocess.Popen(
                 [str(BIN / self.arguments[0]), *self.arguments[1:], "--inventory", str(inventory)],
                 # Emulated, each connection to the machine takes seconds, and so does each sudo.
-                env=environment() | {"ANSIBLE_PIPELINING": "1", "ANSIBLE_TIMEOUT": "120"},
+                env=environment(GROUP) | {"ANSIBLE_PIPELINING": "1", "ANSIBLE_TIMEOUT": "120"},
                 cwd=CACHE,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -208,7 +206,7 @@ class FirstDay:
 @pytest.fixture(scope="session")
 def first_day() -> Iterator[FirstDay]:
     """Bootstrap a bare machine twice, look at its stream, and save its disk."""
-    collection.install()
+    collection.install(GROUP)
     with vm.machine(GROUP, NAME, {"camera_app_access": "open"}) as machine:
         device = Device(machine)
         machine.start()

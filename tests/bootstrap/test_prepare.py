@@ -1,6 +1,6 @@
 """What bootstrap does around the role: waits, refusals, warnings, and the setting up of a device.
 
-All of it on a device of its own, bare but for what a test puts there and takes away again. With
+All of it on a device that is bare but for what a test puts there and takes away again. With
 `camera_app_state: absent` bootstrap does the same before the role, and the role next to nothing.
 """
 
@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.lab import collection
 from tests.lab import device as lab
 from tests.lab.console import BIN, CACHE, environment
-from tests.lab.engine import docker
+from tests.lab.engine import docker, lease
 from tests.play import Play
 
 NAME = "bare-1"
@@ -95,7 +96,7 @@ class Bare:
             }
             done = subprocess.run(
                 command,
-                env={**environment(), **own},
+                env={**environment(self.group), **own},
                 cwd=CACHE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -202,30 +203,32 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def bare(pytestconfig: pytest.Config) -> Iterator[Bare]:
-    """Yield a device of our own, reached by its address: its published ports change at a reboot."""
-    group = f"{pytestconfig.getoption('group')}-prepare"
-    try:
-        path = lab.up(group, [NAME], {})
-        inventory = yaml.safe_load(path.read_text())
-        host = inventory["devices"]["hosts"][NAME]
-        # As with a user's device, the address of whose stream is the device's own.
-        del host["bootstrap_stream_url"]
-        path.write_text(yaml.safe_dump(inventory))
-        ask = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        address = docker("inspect", "--format", ask, lab.container(group, NAME)).strip()
-        alias = f"[{host['ansible_host']}]:{host['ansible_port']}"
-        yield Bare(
-            group,
-            {
-                "ansible_host": address,
-                "ansible_port": 22,
-                "ansible_ssh_common_args": (
-                    f"{host['ansible_ssh_common_args']} -o HostKeyAlias={alias}"
-                ),
-            },
-        )
-    finally:
-        lab.down(group)
+    """Yield a bare device, reached by its address: its published ports change at a reboot."""
+    group = str(pytestconfig.getoption("group"))
+    with lease():
+        try:
+            collection.install(group)
+            path = lab.up(group, [NAME], {})
+            inventory = yaml.safe_load(path.read_text())
+            host = inventory["devices"]["hosts"][NAME]
+            # As with a user's device, the address of whose stream is the device's own.
+            del host["bootstrap_stream_url"]
+            path.write_text(yaml.safe_dump(inventory))
+            ask = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+            address = docker("inspect", "--format", ask, lab.container(group, NAME)).strip()
+            alias = f"[{host['ansible_host']}]:{host['ansible_port']}"
+            yield Bare(
+                group,
+                {
+                    "ansible_host": address,
+                    "ansible_port": 22,
+                    "ansible_ssh_common_args": (
+                        f"{host['ansible_ssh_common_args']} -o HostKeyAlias={alias}"
+                    ),
+                },
+            )
+        finally:
+            lab.down(group)
 
 
 @pytest.fixture
@@ -285,7 +288,7 @@ def test_an_inventory_without_the_group_is_refused(bare: Bare, tmp_path: Path) -
     assert run.went_well, "the lab's inventory has the group, though no host of it is meant"
     command = [str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap", "-i", str(inventory)]
     done = subprocess.run(
-        command, env=environment(), cwd=CACHE, capture_output=True, text=True, check=False
+        command, env=environment(bare.group), cwd=CACHE, capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
     words = " ".join(f"{done.stdout} {done.stderr}".split())
