@@ -240,6 +240,26 @@ def stage(bare: Bare) -> Iterator[Stage]:
         bare.shell(step)
 
 
+@contextmanager
+def _power_supply(bare: Bare) -> Iterator[list[float]]:
+    """Start the device again each time that it has gone down; yield when it did."""
+    container, starts, done = lab.container(bare.group, NAME), list[float](), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.3):
+            if docker("inspect", "--format", "{{.State.Running}}", container).strip() == "false":
+                docker("start", container)
+                starts.append(time.monotonic())
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield starts
+    finally:
+        done.set()
+        thread.join(timeout=60)
+
+
 # Input.
 
 
@@ -396,6 +416,21 @@ def test_a_first_boot_is_waited_for_and_its_errors_are_told(stage: Stage) -> Non
     )
 
 
+def test_a_first_boot_that_ends_with_a_reboot_is_waited_for(stage: Stage) -> None:
+    stage.write("/run/cloud-init/enabled", "")
+    stage.program(
+        "cloud-init",
+        "if test -e /opt/rebooted; then touch /run/waited\n"
+        "else touch /opt/rebooted; systemctl reboot; sleep 60; fi",
+    )
+    stage.undo.append("rm -f /opt/rebooted /run/waited")
+    with _power_supply(stage.bare) as starts:
+        run = stage.bare.bootstrap("--check")
+    assert run.went_well, run.output
+    assert len(starts) == 1
+    stage.bare.run("test", "-e", "/run/waited")
+
+
 def test_a_first_boot_without_an_end_is_refused(stage: Stage) -> None:
     stage.write("/run/cloud-init/enabled", "")
     stage.program("cloud-init", "sleep 60")
@@ -497,26 +532,6 @@ def test_a_voltage_that_was_too_low_and_very_little_memory_are_told(stage: Stage
 
 
 # Setting a device up.
-
-
-@contextmanager
-def _power_supply(bare: Bare) -> Iterator[list[float]]:
-    """Start the device again each time that it has gone down; yield when it did."""
-    container, starts, done = lab.container(bare.group, NAME), list[float](), threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.3):
-            if docker("inspect", "--format", "{{.State.Running}}", container).strip() == "false":
-                docker("start", container)
-                starts.append(time.monotonic())
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield starts
-    finally:
-        done.set()
-        thread.join(timeout=60)
 
 
 def test_prepare_sets_a_raspberry_pi_up_and_reboots_it_once(stage: Stage) -> None:
