@@ -109,9 +109,19 @@ def test_once_more_changes_nothing_and_another_password_changes_that_one(
     again = device.bootstrap(camera_app_access="restricted", camera_app_users=[ANNA])
     assert again.went_well, again.output
     assert again.changed == 0
-    other = ANNA | {"password": "another horse altogether"}
-    changed = device.bootstrap(camera_app_access="restricted", camera_app_users=[other])
+    other: dict[str, object] = {
+        "camera_app_access": "restricted",
+        "camera_app_users": [ANNA | {"password": "another horse altogether"}],
+    }
+    assert device.bootstrap("--check", **other).changed > 0
+    changed = device.bootstrap(**other)
     assert changed.went_well, changed.output
     assert f"/?token={token}" in changed.output
     basic = base64.b64encode(f"anna:{PHRASE}".encode()).decode()
     assert _ask(device, "/snapshot", Authorization=f"Basic {basic}")[0] == 401
+    # As a power cut may leave it.
+    device.run("truncate", "--size=0", "/etc/rpi_camera/token")
+    healed = device.bootstrap(**other)
+    assert healed.went_well, healed.output
+    (anew,) = set(re.findall(r"seen from the controller at http\S+/\?token=(\w+)", healed.output))
+    assert anew != token

@@ -112,6 +112,28 @@ def test_a_configuration_that_fails_with_the_camera_gives_way_to_the_one_before(
     assert plays[1].changed == 0
 
 
+def test_a_release_that_cannot_be_made_anew_stays_and_one_that_can_is(device: Device) -> None:
+    before, pid, releases = _running(device), device.pid(), _releases(device)
+    module = f"{RELEASES}/{before}/venv/lib/python3*/site-packages/camera_server/server.py"
+    # Nothing can be run as the server's user: what is there does not work, nor does a new one.
+    runuser = "/usr/local/bin/runuser"
+    device.run("sh", "-ec", f"rm {module}; ln -s /bin/false {runuser}")
+    try:
+        play = device.bootstrap()
+    finally:
+        device.run("rm", runuser)
+    assert not play.went_well
+    assert f"The release {before} could not be made, and nothing else was changed." in play.output
+    assert _releases(device) == releases
+    assert (_running(device), device.pid()) == (before, pid)
+    play = device.bootstrap()
+    assert play.went_well, play.output
+    assert f"{before}.aside" not in _releases(device)
+    device.run("sh", "-c", f"test -s {module}")
+    with device.viewer() as viewer:
+        viewer.first()
+
+
 def test_a_switch_that_was_broken_off_is_finished_by_the_next_run(device: Device) -> None:
     before = device.pid()
     # As a run leaves it that has kept the way back and lost its connection then.

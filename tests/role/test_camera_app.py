@@ -115,7 +115,11 @@ def test_stopped_runs_not_and_absent_leaves_nothing(group: str) -> None:
     run = _converge(group, name)
     assert run.returncode == 0, run.stdout
     assert _ask(group, name, "/healthz") == 200
+    # As a run leaves it that was broken off.
+    trial = "camera-server-trial"
+    lab.execute(group, name, "systemd-run", "--quiet", f"--unit={trial}", "sleep", "infinity")
     run = _converge(group, name, "--extra-vars", "camera_app_state=absent")
     assert run.returncode == 0, run.stdout
+    assert lab.execute(group, name, "sh", "-c", f"systemctl is-active {trial} || :") == "inactive\n"
     look = "ls -d /opt/rpi_camera /etc/rpi_camera /etc/systemd/system/camera-server* || :"
     assert lab.execute(group, name, "sh", "-c", look) == ""
