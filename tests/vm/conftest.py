@@ -206,8 +206,8 @@ class FirstDay:
 @pytest.fixture(scope="session")
 def first_day() -> Iterator[FirstDay]:
     """Bootstrap a bare machine twice, look at its stream, and save its disk."""
-    collection.install(GROUP)
     with vm.machine(GROUP, NAME, {"camera_app_access": "open"}) as machine:
+        collection.install(GROUP)
         device = Device(machine)
         machine.start()
         runs = bootstrap("first bootstrap"), bootstrap("second bootstrap")
