@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,13 +52,22 @@ class Device:
             "systemctl", "show", "--value", "--property=MainPID", "camera-server"
         ).strip()
 
+    @property
+    def inventory(self) -> Path:
+        """The inventory that reaches it."""
+        return lab.folder(self.group) / "inventory.yml"
+
     def bootstrap(self, *options: str, **variables: object) -> Play:
         """Run bootstrap on it with extra variables and options of ansible-playbook."""
+        limit = ("--limit", self.name, "--extra-vars", json.dumps(variables))
+        return self.bootstrap_all(self.inventory, *limit, *options)
+
+    def bootstrap_all(self, inventory: Path, *options: str) -> Play:
+        """Run bootstrap on all devices of an inventory."""
         done = subprocess.run(
             [
-                *[str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap", *options],
-                *["--inventory", str(lab.folder(self.group) / "inventory.yml")],
-                *["--limit", self.name, "--extra-vars", json.dumps(variables)],
+                *[str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap"],
+                *["--inventory", str(inventory), *options],
             ],
             env=environment(self.group),
             cwd=CACHE,
@@ -73,7 +83,7 @@ class Device:
         done = subprocess.run(
             [
                 *[str(BIN / "ansible"), self.name, "--module-name", "rpi_camera.fleet.camera_info"],
-                *["--inventory", str(lab.folder(self.group) / "inventory.yml"), *options],
+                *["--inventory", str(self.inventory), *options],
             ],
             env=environment(self.group),
             cwd=CACHE,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.device.conftest import Device
 from tests.play import Play
@@ -159,12 +161,33 @@ def _assert_refused(device: Device, play: Play, message: str) -> None:
     assert play.changed == 0
 
 
+def _alias(case: str) -> str:
+    return "-".join(re.findall("[a-z]+", case))
+
+
+@pytest.fixture(scope="module")
+def refusals(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Play:
+    """Bootstrap the device under as many names as there are cases, each with its bad input."""
+    inventory = yaml.safe_load(device.inventory.read_text())
+    own = inventory["devices"]["hosts"][device.name]
+    inventory["devices"]["hosts"] = {
+        _alias(case): own | variables for case, (variables, _message) in CASES.items()
+    }
+    path = tmp_path_factory.mktemp("refusals") / "inventory.yml"
+    path.write_text(yaml.safe_dump(inventory))
+    return device.bootstrap_all(path)
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_refused_before_the_first_change(device: Device, case: str) -> None:
-    variables, message = CASES[case]
-    play = device.bootstrap(**variables)
-    _assert_refused(device, play, message)
-    assert "correct horse" not in play.output
+def test_bad_input_is_refused_before_the_first_change(refusals: Play, case: str) -> None:
+    name, message = _alias(case), CASES[case][1]
+    assert message in DOCUMENTED
+    told = "".join(
+        re.findall(rf"^(?:fatal|failed): \[{name}\][: ].*$", refusals.output, re.MULTILINE)
+    )
+    assert message.replace("garden", name) in told.replace("`", "").replace('\\"', '"')
+    assert re.search(rf"^{name} .* changed=0 .* failed=1 ", refusals.output, re.MULTILINE)
+    assert "correct horse" not in refusals.output
 
 
 def test_a_port_that_another_program_has_is_refused_with_its_name(device: Device) -> None:
