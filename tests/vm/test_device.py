@@ -68,15 +68,29 @@ def _release_in_use(device: Device) -> str:
     return device.run("readlink", "/opt/rpi_camera/current").strip()
 
 
-def test_power_cuts_in_the_middle_of_an_upgrade_and_right_after_its_switch(device: Device) -> None:
+def _empty_files(device: Device) -> dict[str, set[str]]:
+    """Return the empty files of each release that is marked complete."""
+    marks = device.run("sh", "-c", f"ls {RELEASES}/*/complete").split()
+    releases = [mark.removesuffix("/complete") for mark in marks]
+    find = "find . -type f -empty"
+    return {path: set(device.run("sh", "-ec", f"cd {path}; {find}").split()) for path in releases}
+
+
+def test_power_cuts_in_an_upgrade(device: Device) -> None:
     before = _release_in_use(device)
     # What nobody asks to have on the disk now is not there at a power cut.
     lazy = [f"vm.dirty_{name}_centisecs=360000" for name in ("expire", "writeback")]
-    half_made = f"ls -d {RELEASES}/*/venv/lib/python3*/site-packages/uvicorn | wc -l"
+    lazy += ["vm.dirty_background_ratio=80", "vm.dirty_ratio=90"]
+
+    def two_releases_have(path: str) -> bool:
+        # The old one has it, and so has the new one now.
+        return device.run("sh", "-c", f"ls -d {RELEASES}/*/{path} | wc -l").strip() == "2"
 
     def installs_packages() -> bool:
-        # The old release has them, and so has the new one now, which is not complete yet.
-        return device.run("sh", "-c", half_made).strip() == "2"
+        return two_releases_have("venv/lib/python3*/site-packages/uvicorn")
+
+    def marked_complete() -> bool:
+        return two_releases_have("complete")
 
     def switched() -> bool:
         return _release_in_use(device) != before
@@ -84,7 +98,8 @@ def test_power_cuts_in_the_middle_of_an_upgrade_and_right_after_its_switch(devic
     with another_release():
         for title, what, moment in (
             ("upgrade", "it installs packages", installs_packages),
-            ("upgrade again", "it has switched", switched),
+            ("upgrade again", "the release is marked complete", marked_complete),
+            ("upgrade a third time", "it has switched", switched),
         ):
             device.first_frame()
             device.run("sysctl", *lazy)
@@ -99,6 +114,10 @@ def test_power_cuts_in_the_middle_of_an_upgrade_and_right_after_its_switch(devic
             finally:
                 upgrade.stop()
             device.machine.start()
+            if moment is marked_complete:
+                old, new = _empty_files(device).values()
+                assert old == new
+                assert not switched()
         device.first_frame()
         for title in ("bootstrap that heals", "bootstrap once more"):
             run = bootstrap(title)
