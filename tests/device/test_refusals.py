@@ -175,7 +175,8 @@ def refusals(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Play:
     }
     path = tmp_path_factory.mktemp("refusals") / "inventory.yml"
     path.write_text(yaml.safe_dump(inventory))
-    return device.bootstrap_all(path)
+    # One sshd lets in at most ten sessions of a connection.
+    return device.bootstrap_all(path, "--forks=3")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -87,8 +87,8 @@ def bench_bootstrap(group: str) -> None:
         LabError: a step failed.
     """
     with lease():
-        collection.install(group)
         device.down(group)
+        collection.install(group)
         device.up(group, [NAME], {"camera_app_access": "open"})
         try:
             first, second = bootstrap(group), bootstrap(group)

@@ -79,8 +79,8 @@ class Ansible:
         with self._log.open("wb") as sink:
             self._process = subprocess.Popen(
                 [str(BIN / self.arguments[0]), *self.arguments[1:], "--inventory", str(inventory)],
-                # Emulated, each connection to the machine takes seconds, and so does each sudo.
-                env=environment(GROUP) | {"ANSIBLE_PIPELINING": "1", "ANSIBLE_TIMEOUT": "120"},
+                # Emulated, each connection to the machine takes seconds.
+                env=environment(GROUP) | {"ANSIBLE_TIMEOUT": "120"},
                 cwd=CACHE,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
