@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 DEMO ?= demo
+# The longest first, so that none of them is the last to begin.
+DEVICES := molecule-default+molecule-camera_app+bootstrap
 VENV := .cache/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -22,7 +24,7 @@ demo-down:  ## Remove all that the demo made
 	@if [ -e $(READY) ]; then $(BIN)/python -m tests.lab demo-down $(DEMO); else echo "There is no demo here."; fi
 
 test: $(READY)  ## Every check, with a summary at the end
-	@$(BIN)/python -m tests.run lint unit sanity galaxy server browser demo-test devices
+	@$(BIN)/python -m tests.run lint unit server browser $(DEVICES)+sanity+galaxy demo-test
 
 quick: $(READY)  ## The checks that take no time: lint and unit
 	@$(BIN)/python -m tests.run lint unit
@@ -59,7 +61,7 @@ demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 
 devices: $(READY)  ## The next three, two at a time, on simulated devices
 	python -m tests.lab chromium
-	@$(BIN)/python -m tests.run --at-once 2 molecule-default molecule-camera_app bootstrap
+	@$(BIN)/python -m tests.run $(DEVICES)
 
 molecule-%: $(READY)  ## One of Molecule's scenarios: default or camera_app
 	python -m tests.lab chromium

@@ -1,7 +1,9 @@
 """Runs checks: a heading and a result each, and one summary at the end.
 
-python -m tests.run lint unit …                  (the names are targets of the Makefile)
-python -m tests.run --at-once 2 molecule-default …    each one's output when it has ended
+python -m tests.run lint unit sanity+bootstrap
+
+The names are targets of the Makefile. Those that a + joins run two at a time, and the output of
+each is shown when it has ended.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from pathlib import Path
 
 from .lab.console import CACHE, ROOT, heading, say
 
-# How often parts that run at once say where they are.
+# How many run at a time of those that are joined: most of a run of Ansible is waiting.
+LANES = 2
+# How often they say where they are.
 PROGRESS_SECONDS = 30
 # Whole outputs are not mixed.
 _OUTPUT = threading.Lock()
@@ -65,12 +69,14 @@ def _run(part: str, aside: bool) -> tuple[bool, float]:
 def main(arguments: list[str]) -> int:
     """Run every part, also after one has failed; return 0 only if all passed."""
     parser = argparse.ArgumentParser(prog="python -m tests.run")
-    parser.add_argument("--at-once", type=int, default=1, help="how many run at the same time")
-    parser.add_argument("parts", nargs="+", metavar="part")
-    options = parser.parse_args(arguments)
-    parts, aside = options.parts, options.at_once > 1
-    with ThreadPoolExecutor(options.at_once) as pool:
-        results = dict(zip(parts, pool.map(lambda part: _run(part, aside), parts), strict=True))
+    parser.add_argument("parts", nargs="+", metavar="part[+part…]")
+    results: dict[str, tuple[bool, float]] = {}
+    for joined in parser.parse_args(arguments).parts:
+        parts = joined.split("+")
+        aside = len(parts) > 1
+        with ThreadPoolExecutor(LANES) as pool:
+            ran = pool.map(_run, parts, [aside] * len(parts))
+            results |= dict(zip(parts, ran, strict=True))
     heading("Summary")
     for part, (passed, seconds) in results.items():
         say(f"   {part:<19} {'passed' if passed else 'FAILED':<8} {seconds:5.0f} s")
