@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import math
+# A day, in seconds or frames: more than anybody waits for, and less than clocks and sockets take.
+MOST = 86400
 
 
 class OptionError(ValueError):
@@ -13,6 +14,6 @@ class OptionError(ValueError):
 
 
 def require_positive(name: str, value: float) -> None:
-    """Raise OptionError unless *value* is a finite number above 0."""
-    if not (math.isfinite(value) and value > 0):
-        raise OptionError(f"{name} is {value}, but must be a number above 0.")
+    """Raise OptionError unless *value* is a number above 0, and MOST at most."""
+    if not 0 < value <= MOST:
+        raise OptionError(f"{name} is {value}, but must be a number above 0, {MOST} at most.")

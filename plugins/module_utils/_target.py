@@ -88,7 +88,7 @@ def parse_url(
             " address stands in square brackets."
         ) from error
     if not parts.hostname or port == 0:
-        raise OptionError("url names no host, or port 0; it must be like http://host:8080/video.")
+        raise OptionError("url names no host, or port 0; it must be a scheme, a host and a path.")
     path = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*")
     if parts.query:
         path += "?" + quote(parts.query, safe="/%:=&~+!$,;'@()*?")

@@ -32,8 +32,8 @@ notes:
 options:
   timeout:
     description:
-      - How many seconds each tool, and the look at the processes, may take, above 0. A tool that
-        takes longer is killed, and its source counts as not available.
+      - How many seconds each tool, and the look at the processes, may take, above 0 and at most
+        86400. A tool that takes longer is killed, and its source counts as not available.
     type: float
     default: 10
 extends_documentation_fragment:

@@ -16,6 +16,7 @@ description:
   - A frame counts if it is a whole JPEG, from its first marker to its last. What lies between the
     markers is decoded for the first frame, and for as many of the others as a small board can; so
     RV(broken_frames) may be lower than the truth where only some frames are cut inside.
+  - O(frames), O(duration), O(timeout) and O(stall) are above 0, and 86400 at most.
   - The server of this collection marks each part with the header C(X-Frame-State). Parts that it
     marks C(starting) or C(lost) are drawn placeholders and no live frames. Parts without the
     header, as other servers send them, are live.
@@ -65,18 +66,18 @@ options:
     type: int
   duration:
     description:
-      - For how many seconds to go on looking once the first live frame is there, above 0. That one
-        has to come within O(timeout).
+      - For how many seconds to go on looking once the first live frame is there. That one has to
+        come within O(timeout).
       - Not allowed together with O(frames).
     type: float
   timeout:
     description:
-      - How many seconds to look at the most, connecting included, above 0. With O(duration), how
-        many seconds to wait for the first live frame.
+      - How many seconds to look at the most, connecting included. With O(duration), how many
+        seconds to wait for the first live frame.
     type: float
     default: 15
   stall:
-    description: For how many seconds no byte may come before the stream counts as stalled, above 0.
+    description: For how many seconds no byte may come before the stream counts as stalled.
     type: float
     default: 5
 extends_documentation_fragment:

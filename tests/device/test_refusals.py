@@ -62,6 +62,10 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
         {"camera_app_cameras": [CAMERA, CAMERA]},
         "camera_app_cameras names door, door; it takes at least one camera, and no name twice",
     ),
+    "one name twice, as a number and in quotes": (
+        {"camera_app_cameras": [CAMERA | {"name": 1}, CAMERA | {"name": "1"}]},
+        "it takes at least one camera, and no name twice",
+    ),
     "same camera": (
         {"camera_app_cameras": [REAL, REAL | {"name": "gate"}]},
         "camera_app_cameras: the camera_id of the picamera2 cameras is unset, unset;"
@@ -101,6 +105,10 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
         {"camera_app_host": "192.0.2.7"},
         "camera_app_host is 192.0.2.7, which is no address of garden; allowed is one of its own,"
         " 0.0.0.0 or ::",
+    ),
+    "a group's host": (
+        {"camera_app_host": "224.0.0.1"},
+        "which is no address of garden; allowed is one of its own, 0.0.0.0 or ::",
     ),
     "open with users": (
         {"camera_app_access": "open", "camera_app_users": [ANNA]},

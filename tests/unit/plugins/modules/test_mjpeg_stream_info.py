@@ -42,10 +42,10 @@ def test_trouble_is_a_result_too(run: Run, serve: Serve, check: bool) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frames": 0}, "frames is 0, but must be a number above 0."),
-        ({"timeout": -1}, "timeout is -1.0, but must be a number above 0."),
-        ({"stall": "nan"}, "stall is nan, but must be a number above 0."),
-        ({"duration": 0}, "duration is 0.0, but must be a number above 0."),
+        ({"frames": 0}, "frames is 0, but must be a number above 0, 86400 at most."),
+        ({"timeout": -1}, "timeout is -1.0, but must be a number above 0, 86400 at most."),
+        ({"stall": "nan"}, "stall is nan, but must be a number above 0, 86400 at most."),
+        ({"duration": 0}, "duration is 0.0, but must be a number above 0, 86400 at most."),
         (
             {"frames": 3, "duration": 3},
             "parameters are mutually exclusive: frames|duration",
