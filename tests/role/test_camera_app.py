@@ -106,6 +106,18 @@ def test_a_broken_release_leaves_the_one_before_a_good_one_follows(group: str, e
         viewer.first()
 
 
+def test_a_configuration_that_the_server_refuses_is_told_with_its_reason(
+    group: str, edit: Edit
+) -> None:
+    name = "bookworm-1"
+    edit("src/camera_server/cli.py", 'print("ok")', 'sys.exit("camera-server: it rains")')
+    run = _converge(group, name, "--extra-vars", f"camera_app_port={PORT + 1}")
+    assert run.returncode != 0
+    told = [line for line in run.stdout.splitlines() if line.startswith("fatal:")]
+    assert "camera-server: it rains" in told[-1]
+    assert _ask(group, name, "/healthz") == 200
+
+
 def test_stopped_runs_not_and_absent_leaves_nothing(group: str) -> None:
     name = "bookworm-1"
     run = _converge(group, name, "--extra-vars", "camera_app_state=stopped")
