@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-# A day, in seconds or frames: more than anybody waits for, and less than clocks and sockets take.
+# The seconds of a day, and as many frames: more than anybody waits for, less than clocks can take.
 MOST = 86400
 
 
