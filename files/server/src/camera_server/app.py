@@ -58,6 +58,16 @@ class Cameras:
         self.first = next(iter(self.feeds.values()))
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def viewers(self) -> int:
+        """How many watch, all cameras together."""
+        return sum(feed.broadcaster.viewers for feed in self.feeds.values())
+
+    @property
+    def stuck(self) -> list[CameraFeed]:
+        """The cameras for which this program does not do its work."""
+        return [feed for feed in self.feeds.values() if feed.stuck]
+
     def start(self) -> None:
         """Begin to open cameras for those who want them."""
         self._tasks = [asyncio.create_task(feed.run()) for feed in self.feeds.values()]
