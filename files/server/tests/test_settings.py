@@ -1,4 +1,6 @@
+import json
 import os
+import socket
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -72,6 +74,13 @@ def test_the_environment_speaks_about_the_server_and_the_first_camera(tmp_path: 
         ('access = "public"', "access", "'public'", "'restricted' or 'open'"),
         ("credentials = 1", "credentials", "1", "the path of a credentials file"),
         ("idle_seconds = -1", "idle_seconds", "-1", "0 to 86400"),
+        ("max_viewers = 0", "max_viewers", "0", "viewers from 1 to 10000"),
+        ("max_viewers = 10001", "max_viewers", "10001", "viewers from 1 to 10000"),
+        ("max_viewers = true", "max_viewers", "True", "viewers from 1 to 10000"),
+        ('cors_origins = "*"', "cors_origins", "'*'", "a list of origins"),
+        ("cors_origins = [1]", "cors_origins[0]", "1", "a list of origins"),
+        ('socket = "run/s"', "socket", "'run/s'", "absolute path of a Unix socket"),
+        ('socket = "/run/\\u0000"', "socket", "'/run/\\x00'", "absolute path of a Unix socket"),
         ("camera = []", "camera", "[]", "at least one"),
         ("camera = [1]", "camera[0]", "1", "[[camera]] table"),
         ('[[camera]]\nname = "Front"', "camera[0].name", "'Front'", "a-z, 0-9"),
@@ -163,6 +172,85 @@ def test_credentials_of_systemd_are_taken_when_nothing_else_is_said(tmp_path: Pa
     )
     (message,) = problems(tmp_path, 'access = "open"', **folder)
     assert str(given) in message
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "**",
+        "site.example",
+        "ftp://site.example",
+        "https://",
+        "https://site.example/",
+        "https://site.example/a",
+        "https://Site.example",
+        "https://anna@site.example",
+        "https://site.example:",
+        "https://site.example:0",
+        "https://site.example:080",
+        "https://site.example:65536",
+        "https://*.example",
+        "https://site.example\n",
+    ],
+)
+def test_an_origin_is_a_scheme_and_a_host_and_nothing_behind(tmp_path: Path, origin: str) -> None:
+    text = f'cors_origins = ["http://a.example", {json.dumps(origin)}]'
+    (message,) = problems(tmp_path, text)
+    assert f"camera-server.toml: cors_origins[1] = {origin!r} is not allowed" in message
+    assert "each '*' or 'scheme://host[:port]'" in message
+
+
+def test_origins_come_as_a_list_or_with_commas_from_the_environment(tmp_path: Path) -> None:
+    origins = ("*", "http://192.0.2.1:8000", "https://[2001:db8::1]:443", "https://site.example")
+    text = f"cors_origins = {json.dumps(origins)}\nmax_viewers = 1"
+    loaded = load_settings(write(tmp_path, text), {})
+    assert (loaded.cors_origins, loaded.max_viewers) == (origins, 1)
+    environment = {
+        "CAMERA_SERVER_CORS_ORIGINS": "http://localhost:3000, https://site.example",
+        "CAMERA_SERVER_MAX_VIEWERS": "10000",
+    }
+    loaded = load_settings(write(tmp_path, text), environment)
+    assert loaded.cors_origins == ("http://localhost:3000", "https://site.example")
+    assert loaded.max_viewers == 10000
+    assert (Settings().cors_origins, Settings().max_viewers) == ((), 50)
+    (message,) = problems(tmp_path, "", CAMERA_SERVER_CORS_ORIGINS="https://site.example,usb")
+    assert message.startswith("CAMERA_SERVER_CORS_ORIGINS[1] = 'usb' is not allowed")
+
+
+def test_a_socket_is_as_long_as_the_kernel_takes(tmp_path: Path) -> None:
+    fits = "/" + "ä" * 53
+    assert len(fits.encode()) == 107
+    assert load_settings(None, {"CAMERA_SERVER_SOCKET": fits}).socket == fits
+    listener = socket.socket(socket.AF_UNIX)
+    with pytest.raises(OSError, match="AF_UNIX path too long"):
+        listener.bind(fits + "x")
+    listener.close()
+    (message,) = problems(tmp_path, f'socket = "{fits}x"')
+    assert f"socket = '{fits}x' is not allowed: it must be the absolute path" in message
+    assert "at most 107 bytes" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "others"),
+    [
+        ('host = "127.0.0.1"', "host = '127.0.0.1'"),
+        ("port = 8080", "port = 8080"),
+        ('host = "::"\nport = 81', "host = '::' and port = 81"),
+    ],
+)
+def test_a_socket_stands_in_place_of_host_and_port(tmp_path: Path, text: str, others: str) -> None:
+    (message,) = problems(tmp_path, text, CAMERA_SERVER_SOCKET="/run/camera.sock")
+    assert message == (
+        f"socket = '/run/camera.sock' is not allowed with {others}: the server listens either on "
+        "a socket or on a host and port; remove one of them"
+    )
+
+
+@pytest.mark.parametrize("more", ["", 'access = "open"', 'credentials = "c.json"'])
+def test_a_socket_is_as_good_as_loopback(tmp_path: Path, more: str) -> None:
+    text = f'socket = "/run/camera.sock"\n{more}'
+    assert load_settings(write(tmp_path, text), {}).socket == "/run/camera.sock"
 
 
 def test_a_file_that_was_asked_for_must_be_there_and_be_toml(tmp_path: Path) -> None:

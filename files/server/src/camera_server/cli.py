@@ -20,7 +20,11 @@ settings (TOML, defaults shown):
                             default if systemd's LoadCredential= gives a credentials.json
   host = "127.0.0.1"        with credentials, or access = "open": "0.0.0.0"
   port = 8080
+  socket = "FILE"           a Unix socket to listen on instead of host and port; default: none
   idle_seconds = 60         a camera closes so long after its last viewer
+  max_viewers = 50          streams at the same time, of all cameras together
+  cors_origins = []         whose pages may read the answers, such as "https://site.example";
+                            "*" is everybody's
   [[camera]]                one for each camera; the first is the one at /video
   name = "camera"
   source = "picamera2"      or "test-pattern", which needs no camera
@@ -32,7 +36,8 @@ settings (TOML, defaults shown):
   quality = 80              of the JPEGs, 1 to 95
 
 environment, on top of the file (the camera's settings mean the first camera):
-  CAMERA_SERVER_HOST, _PORT, _ACCESS, _CREDENTIALS, _IDLE_SECONDS,
+  CAMERA_SERVER_HOST, _PORT, _SOCKET, _ACCESS, _CREDENTIALS, _IDLE_SECONDS, _MAX_VIEWERS,
+  CAMERA_SERVER_CORS_ORIGINS (with commas between them),
   CAMERA_SERVER_CAMERA (its source), _CAMERA_ID, _MODEL, _WIDTH, _HEIGHT, _FPS, _QUALITY
 
 try it without a camera:

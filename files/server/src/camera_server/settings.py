@@ -40,7 +40,10 @@ _SERVER_VARIABLES = {
     "PORT": "port",
     "ACCESS": "access",
     "CREDENTIALS": "credentials",
+    "SOCKET": "socket",
     "IDLE_SECONDS": "idle_seconds",
+    "MAX_VIEWERS": "max_viewers",
+    "CORS_ORIGINS": "cors_origins",
 }
 _CAMERA_VARIABLES = {
     "CAMERA": "source",
@@ -72,6 +75,19 @@ def _index_as_text(value: object) -> object:
     """Take ``camera_id = 0`` as well as ``camera_id = "0"``; a bool is an int only to Python."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
+
+def _short_enough(path: str) -> str:
+    """Refuse a socket's path that does not fit, with the NUL behind it, into sun_path (unix(7))."""
+    if len(os.fsencode(path)) > 107:
+        raise PydanticCustomError("long", "long")
+    return path
+
+
+# As browsers send it: scheme and host in lower case, the host in ASCII (RFC 6454, 6.2).
+ORIGIN_PATTERN = (
+    r"^(\*|https?://([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])"
+    r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)$"
+)
 
 _Side = Annotated[
     int,
@@ -139,6 +155,14 @@ class Settings(BaseModel):
         int,
         Field(ge=0, le=65535, description="a whole number from 0 (any free port) to 65535"),
     ] = 8080
+    socket: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^/[^\x00]+$"),
+        Field(
+            description="the absolute path of a Unix socket to listen on, at most 107 bytes long"
+        ),
+        AfterValidator(lambda path: path if path is None else _short_enough(path)),
+    ] = None
     access: Annotated[
         Literal["restricted", "open"], Field(description="'restricted' or 'open'")
     ] = "restricted"
@@ -149,6 +173,17 @@ class Settings(BaseModel):
         int | float,
         Field(ge=0, le=86400, description="a number of seconds from 0 to 86400"),
     ] = 60
+    max_viewers: Annotated[
+        int, Field(ge=1, le=10000, description="a whole number of viewers from 1 to 10000")
+    ] = 50
+    cors_origins: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=ORIGIN_PATTERN)], ...],
+        Field(
+            strict=False,
+            description="a list of origins, each '*' or 'scheme://host[:port]' in lower case, "
+            "with http or https and nothing behind",
+        ),
+    ] = ()
     camera: Annotated[
         tuple[CameraSettings, ...],
         Field(min_length=1, strict=False, description="at least one [[camera]] table"),
@@ -156,7 +191,7 @@ class Settings(BaseModel):
 
     @property
     def listen_host(self) -> str:
-        """The address to listen on, whether or not one was set."""
+        """The address to listen on, set or not; not used where there is a ``socket``."""
         if self.host is not None:
             return self.host
         everywhere = self.access == "open" or self.credentials is not None
@@ -172,6 +207,23 @@ class Settings(BaseModel):
                 "camera.name = {name} is used more than once: "
                 "each [[camera]] needs a name of its own",
                 {"name": ", ".join(repr(name) for name in repeated)},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_socket(self) -> Self:
+        others = []
+        if self.host is not None:
+            others.append(f"host = {self.host!r}")
+        # The default says nothing: only a port that somebody has set contradicts.
+        if "port" in self.model_fields_set:
+            others.append(f"port = {self.port}")
+        if self.socket is not None and others:
+            raise PydanticCustomError(
+                "whole",
+                "socket = {socket} is not allowed with {others}: the server listens either on a "
+                "socket or on a host and port; remove one of them",
+                {"socket": repr(self.socket), "others": " and ".join(others)},
             )
         return self
 
@@ -273,7 +325,7 @@ def _overlay_environment(
         short = variable.removeprefix(ENVIRONMENT_PREFIX)
         if short in _SERVER_VARIABLES:
             key = _SERVER_VARIABLES[short]
-            values[key] = _number_or_text(text)
+            values[key] = _split(text) if key == "cors_origins" else _number_or_text(text)
             origins[(key,)] = variable
         elif short in _CAMERA_VARIABLES:
             cameras = values.setdefault("camera", [{}])
@@ -289,6 +341,11 @@ def _overlay_environment(
         known += ", " + ", ".join(ENVIRONMENT_PREFIX + name for name in _CAMERA_VARIABLES)
         raise SettingsError([f"{name}: is not a setting; known are {known}" for name in unknown])
     return origins
+
+
+def _split(text: str) -> list[str]:
+    """Return what stands between commas: the environment has no lists."""
+    return [part.strip() for part in text.split(",")]
 
 
 def _number_or_text(text: str) -> int | float | str:
@@ -321,8 +378,10 @@ def _describe(
     # The place ends with the branch of a union that failed; the setting is before it.
     depth = 3 if model is CameraSettings else 1
     place = location[:depth]
+    # One member of a list.
+    member = "".join(f"[{part}]" for part in location[depth:] if isinstance(part, int))
     setting = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    where = origins.get(place, f"{path}: {setting.lstrip('.')}")
+    where = origins.get(place, f"{path}: {setting.lstrip('.')}") + member
     if detail["type"] == "extra_forbidden":
         return f"{where}: is not a setting; known are {', '.join(model.model_fields)}"
     if len(place) == depth:
