@@ -88,7 +88,7 @@ class Viewer:
         return part
 
     def read_to_the_end(self) -> None:
-        """Read until the server has ended the stream in due form, not broken it off."""
+        """Read until the server has ended the stream, not broken it off."""
         try:
             while True:
                 self.part()
@@ -178,7 +178,7 @@ class RunningServer:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line.rstrip("\n"))
-            if match := re.search(r"listening on http://.*:(\d+)$", self.log[-1]):
+            if match := re.search(r"msg=listening url=http://.*:(\d+)$", self.log[-1]):
                 self.port = int(match[1])
 
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from logfmter import Logfmter
+
 from camera_server.credentials import CredentialsError, read_credentials
 from camera_server.settings import DEFAULT_CONFIG, SettingsError, load_settings, missing_models
 
@@ -51,7 +53,7 @@ exit status: 0 stopped or checked, 1 cannot listen, 2 bad settings
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s: %(message)s")
+    _log_to_stderr()
     # What uvicorn says about its own start and end is said by us, with the address.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
@@ -82,6 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _log_to_stderr() -> None:
+    """Write each event as one line of key=value; who keeps the lines (journald) adds the time."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Logfmter(keys=["level"], mapping={"level": "levelname"}))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _parser() -> argparse.ArgumentParser:

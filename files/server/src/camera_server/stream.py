@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import termios
+from typing import cast
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -99,16 +100,15 @@ class DirectViewer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to send: the response's head is on its way already."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"cannot write to {transport!r}")
-        self._transport = transport
-        connection = transport.get_extra_info("socket")
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
+        connection = self._transport.get_extra_info("socket")
         self._fd = connection.fileno()
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         # Say when all is gone, not when there is little left.
-        transport.set_write_buffer_limits(high=0)
-        transport.write(OPENING)
+        self._transport.set_write_buffer_limits(high=0)
+        self._transport.write(OPENING)
         self._feed.hold()
         self._feed.broadcaster.join(self)
 
