@@ -38,12 +38,12 @@ class Connection:
 
         It is told ``connection_made()``, or nothing at all when the client is gone indeed.
         """
+        # Of all requests on the connection uvicorn marks the last one only.
+        self._cycle.disconnected = True
         transport = self._protocol.transport
         if transport.is_closing():
             return
         transport.set_protocol(protocol)
-        # Of all requests on the connection uvicorn marks the last one only.
-        self._cycle.disconnected = True
         # With an error, since uvicorn closes the transport when there is none.
         self._protocol.connection_lost(ConnectionResetError("handed over"))
         # uvicorn stops to read while further requests wait, and then nobody sees the end.

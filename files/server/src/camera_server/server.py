@@ -25,6 +25,10 @@ _GRACE_SECONDS = 1
 # Connections that may wait to be accepted.
 _BACKLOG = 1024
 
+# What a connection may hold that has not left yet, beyond one write, in bytes. It decides how old
+# a picture a slow viewer sees: by default the kernel takes megabytes, which are seconds.
+_UNSENT_BYTES = 16 * 1024
+
 
 class ListenError(Exception):
     """The server cannot listen on its address; the text says why."""
@@ -56,6 +60,9 @@ class Server(uvicorn.Server):
         notify.notify(notify.STOPPING)
         _log.info("stopping")
         self._cameras.end_streams()
+        for listener in sockets or []:
+            if listener.family == socket.AF_UNIX:
+                Path(listener.getsockname()).unlink(missing_ok=True)
         await super().shutdown(sockets)
         if self._heartbeat is not None:
             self._heartbeat.cancel()
@@ -89,11 +96,14 @@ def _listen_on_port(host: str, port: int) -> socket.socket:
         family, _kind, _protocol, _name, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         # create_server() appends the address to the reason, in a way of its own.
         reason = (error.strerror or str(error)).partition(" (while attempting")[0]
         raise ListenError(f"cannot listen on {host} port {port}: {reason}") from None
+    # The connections inherit it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    return listener
 
 
 def _listen_on_path(path: Path) -> socket.socket:
@@ -140,12 +150,7 @@ def serve(settings: Settings, credentials: Credentials | None) -> None:
         forwarded_allow_ips="*",
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    listener = listen(settings)
-    try:
-        Server(config, app.state.cameras).run([listener])
-    finally:
-        if settings.socket is not None:
-            Path(settings.socket).unlink(missing_ok=True)
+    Server(config, app.state.cameras).run([listen(settings)])
 
 
 def _url(listener: socket.socket) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import socket
 import struct
 import termios
 from typing import cast
@@ -20,10 +19,6 @@ _log = logging.getLogger(__name__)
 
 # A viewer who has taken nothing for so long is gone, in seconds.
 STALL_SECONDS = 30.0
-
-# What a viewer's socket may hold that has not left yet, in bytes. It decides how old a picture a
-# slow viewer sees: the kernel would take megabytes, which is seconds.
-UNSENT_BYTES = 32 * 1024
 
 # How long a viewer who does not read may hold up the end of the server, in seconds.
 _LAST_SEND_SECONDS = 0.3
@@ -102,10 +97,7 @@ class DirectViewer(asyncio.Protocol):
         """Begin to send: the response's head is on its way already."""
         # uvloop's transports are none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
-        connection = self._transport.get_extra_info("socket")
-        self._fd = connection.fileno()
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        self._fd = self._transport.get_extra_info("socket").fileno()
         # Say when all is gone, not when there is little left.
         self._transport.set_write_buffer_limits(high=0)
         self._transport.write(OPENING)
