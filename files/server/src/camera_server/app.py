@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from importlib import resources
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel
@@ -138,6 +138,7 @@ def create_app(settings: Settings, credentials: Credentials | None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        responses={} if credentials is None else _TURNED_AWAY,
     )
     app.state.cameras = cameras
     app.state.metrics = Metrics(cameras.feeds.values(), settings.max_viewers)
@@ -148,7 +149,9 @@ def create_app(settings: Settings, credentials: Credentials | None) -> FastAPI:
         app.include_router(sign_in_routes(access))
     app.include_router(_whole_server)
     app.include_router(_one_camera)
-    app.include_router(_one_camera, prefix="/cameras/{camera}", responses=_UNKNOWN)
+    app.include_router(
+        _one_camera, prefix="/cameras/{camera}", responses=_UNKNOWN, dependencies=[Depends(_named)]
+    )
     if settings.cors_origins:
         # Outside of the gate: a browser asks whether it may ask, and shows no credentials then.
         app.add_middleware(
@@ -180,6 +183,10 @@ async def _metrics(request: Request) -> Metrics:
     return metrics
 
 
+async def _named(camera: Annotated[str, Path(description="A camera's name")]) -> None:
+    """Have the description of the API know the name that is in a path."""
+
+
 async def _chosen(request: Request, cameras: AllCameras) -> CameraFeed:
     """Return the camera that the path names, or the first. Raises UnknownCameraError."""
     name = request.path_params.get("camera")
@@ -198,6 +205,10 @@ _one_camera = APIRouter()
 _Answers = dict[int | str, dict[str, Any]]
 _JPEG: dict[str, Any] = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
 _STREAM: dict[str, Any] = {"multipart/x-mixed-replace": _JPEG["image/jpeg"]}
+_TURNED_AWAY: _Answers = {
+    401: {"model": Refusal, "description": "Who asks shows no credentials, or wrong ones."},
+    429: {"model": Refusal, "description": "Wrong passwords came too often from this address."},
+}
 _UNKNOWN: _Answers = {404: {"model": NoCamera, "description": "There is no such camera."}}
 
 _PAGE = resources.files("camera_server").joinpath("page.html").read_text(encoding="utf-8")
