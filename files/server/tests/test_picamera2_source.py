@@ -186,13 +186,18 @@ def test_a_camera_without_a_format_that_helps_is_told_so(
     assert reason(records(monkeypatch, 1, **camera)).startswith(f"the camera gives {wanted}")
 
 
-@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("camera", "encoder"),
+    [({}, "JpegEncoder"), ({"formats": ["MJPEG"], **USB}, "camera")],
+    ids=["encoded", "MJPEG"],
+)
 @pytest.mark.usefixtures("log")
-def test_that_the_camera_runs_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any]
+def test_that_the_camera_runs_is_said_once_and_what_makes_the_jpegs(
+    monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any], encoder: str
 ) -> None:
-    kinds = [record.kind for record in all_records(monkeypatch, 10, **camera)]
-    assert kinds.count(Kind.STARTED) == 1
+    found = all_records(monkeypatch, 10, **camera)
+    started = [record.metadata for record in found if record.kind is Kind.STARTED]
+    assert started == [{"encoder": encoder}]
 
 
 @pytest.mark.parametrize("levels", [None, "RPI:DEBUG"])

@@ -190,6 +190,7 @@ class CameraFeed:
             camera_id=self.settings.camera_id,
             model=self.settings.model,
             server_pid=os.getpid(),
+            replay=self.settings.replay,
         )
         try:
             async with open_process(self._command(task), task) as process:

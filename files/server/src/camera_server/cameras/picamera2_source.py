@@ -59,7 +59,7 @@ def run(task: CameraTask, writer: RecordWriter) -> None:
     frames = FrameSink(task, writer)
     if stream["format"] == "MJPEG":
         camera.start()
-        writer.started()
+        writer.started("camera")
         while True:
             pass_through(camera, frames)
     encoded = EncodedOutput(encoders.JpegEncoder(q=task.quality), frames)
@@ -67,7 +67,7 @@ def run(task: CameraTask, writer: RecordWriter) -> None:
     # In place of a subclass, which would need the library when this file is loaded.
     output.outputframe = encoded.outputframe
     camera.start_recording(encoded.encoder, output)
-    writer.started()
+    writer.started("JpegEncoder")
     # An exception in the encoder's thread would end nothing by itself.
     raise encoded.failures.get()
 
