@@ -94,6 +94,8 @@ def test_the_environment_speaks_about_the_server_and_the_first_camera(tmp_path: 
         ('[[camera]]\nmodel = "x.rpk"', "camera[0].model", "'x.rpk'", "absolute path"),
         ("[[camera]]\nreplay = 1", "camera[0].replay", "1", "the path of a folder of JPEGs"),
         ('[[camera]]\nreplay = ""', "camera[0].replay", "''", "the path of a folder of JPEGs"),
+        ("[[camera]]\nhflip = 1", "camera[0].hflip", "1", "true or false"),
+        ('[[camera]]\nvflip = "true"', "camera[0].vflip", "'true'", "true or false"),
         ('[[camera]]\nmodel = ""', "camera[0].model", "''", "absolute path"),
     ],
 )
@@ -293,6 +295,23 @@ def test_a_recording_belongs_to_the_source_that_replays_it(tmp_path: Path) -> No
     assert "source = 'replay' is not allowed for the camera 'camera' without replay" in message
     environment = {"CAMERA_SERVER_CAMERA": "replay", "CAMERA_SERVER_REPLAY": "all"}
     assert load_settings(None, environment).camera[0].replay == "all"
+
+
+@pytest.mark.parametrize("flip", ["hflip", "vflip"])
+def test_a_picture_is_mirrored_by_a_real_camera_only(tmp_path: Path, flip: str) -> None:
+    variable = f"CAMERA_SERVER_{flip.upper()}"
+    assert getattr(load_settings(None, {variable: "true"}).camera[0], flip) is True
+    assert getattr(load_settings(None, {variable: "false"}).camera[0], flip) is False
+    assert getattr(CameraSettings(), flip) is False
+    (message,) = problems(tmp_path, "", **{variable: "yes"})
+    assert message == f"{variable} = 'yes' is not allowed: it must be true or false"
+    text = '[[camera]]\nname = "door"\nsource = "test-pattern"\n'
+    (message,) = problems(tmp_path, f"{text}{flip} = true")
+    assert message == (
+        f"{flip} = true is not allowed for the camera 'door', whose source is 'test-pattern': "
+        "only one with source = 'picamera2' can mirror its picture"
+    )
+    assert load_settings(write(tmp_path, f"{text}{flip} = false"), {})
 
 
 def test_a_network_that_is_not_there_fails_the_check(

@@ -37,6 +37,8 @@ settings (TOML, defaults shown):
   camera_id = "0"           libcamera's id, or index; default: the first camera
   model = "FILE"            a network (.rpk) for the AI camera IMX500; default: none
   replay = "PATH"           what source = "replay" shows: a folder of JPEGs or a .mjpeg file
+  hflip = false             mirror the picture of a picamera2 camera left to right,
+  vflip = false             top to bottom; both where it hangs upside down
   width = 640
   height = 480
   fps = 30
@@ -45,7 +47,7 @@ settings (TOML, defaults shown):
 environment, on top of the file (the camera's settings mean the first camera):
   CAMERA_SERVER_HOST, _PORT, _SOCKET, _ACCESS, _CREDENTIALS, _IDLE_SECONDS, _MAX_VIEWERS,
   CAMERA_SERVER_CORS_ORIGINS (with commas between them),
-  CAMERA_SERVER_CAMERA (its source), _CAMERA_ID, _MODEL, _REPLAY,
+  CAMERA_SERVER_CAMERA (its source), _CAMERA_ID, _MODEL, _REPLAY, _HFLIP, _VFLIP,
   CAMERA_SERVER_WIDTH, _HEIGHT, _FPS, _QUALITY
 
 try it without a camera:

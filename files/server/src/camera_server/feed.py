@@ -191,6 +191,8 @@ class CameraFeed:
             model=self.settings.model,
             server_pid=os.getpid(),
             replay=self.settings.replay,
+            hflip=self.settings.hflip,
+            vflip=self.settings.vflip,
         )
         try:
             async with open_process(self._command(task), task) as process:

@@ -52,6 +52,8 @@ _CAMERA_VARIABLES = {
     "CAMERA_ID": "camera_id",
     "MODEL": "model",
     "REPLAY": "replay",
+    "HFLIP": "hflip",
+    "VFLIP": "vflip",
     "WIDTH": "width",
     "HEIGHT": "height",
     "FPS": "fps",
@@ -137,6 +139,20 @@ class CameraSettings(BaseModel):
         StringConstraints(min_length=1),
         Field(description=f"the path of {ALLOWED}"),
     ] = None
+    hflip: Annotated[bool, Field(description="true or false")] = False
+    vflip: Annotated[bool, Field(description="true or false")] = False
+
+    @model_validator(mode="after")
+    def _check_flips(self) -> Self:
+        for setting, value in (("hflip", self.hflip), ("vflip", self.vflip)):
+            if value and self.source != "picamera2":
+                raise PydanticCustomError(
+                    "whole",
+                    "{setting} = true is not allowed for the camera {name}, whose source is "
+                    "{source}: only one with source = 'picamera2' can mirror its picture",
+                    {"setting": setting, "name": repr(self.name), "source": repr(self.source)},
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_replay(self) -> Self:

@@ -10,7 +10,7 @@ class CameraTask:
 
     ``model`` is the file of a network that the camera is to run, for an IMX500.
     ``server_pid`` is the process that it belongs to and must not outlive. ``replay`` is the path
-    of a recording.
+    of a recording. ``hflip`` and ``vflip`` have the camera mirror its picture.
     """
 
     name: str
@@ -23,6 +23,8 @@ class CameraTask:
     model: str | None
     server_pid: int
     replay: str | None = None
+    hflip: bool = False
+    vflip: bool = False
 
     def to_json(self) -> bytes:
         """Return the task as one line, as it is written to the process's standard input."""
