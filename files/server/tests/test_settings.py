@@ -84,7 +84,7 @@ def test_the_environment_speaks_about_the_server_and_the_first_camera(tmp_path: 
         ("camera = []", "camera", "[]", "at least one"),
         ("camera = [1]", "camera[0]", "1", "[[camera]] table"),
         ('[[camera]]\nname = "Front"', "camera[0].name", "'Front'", "a-z, 0-9"),
-        ('[[camera]]\nsource = "usb"', "camera[0].source", "'usb'", "'picamera2' or"),
+        ('[[camera]]\nsource = "usb"', "camera[0].source", "'usb'", "'test-pattern' or"),
         ("[[camera]]\nwidth = 641", "camera[0].width", "641", "even"),
         ("[[camera]]\nheight = 16", "camera[0].height", "16", "64 to 9152"),
         ("[[camera]]\nfps = true", "camera[0].fps", "True", "1 to 120"),
@@ -92,6 +92,10 @@ def test_the_environment_speaks_about_the_server_and_the_first_camera(tmp_path: 
         ("[[camera]]\ncamera_id = 1.5", "camera[0].camera_id", "1.5", "index"),
         ("[[camera]]\nmodel = true", "camera[0].model", "True", "path of a network"),
         ('[[camera]]\nmodel = "x.rpk"', "camera[0].model", "'x.rpk'", "absolute path"),
+        ("[[camera]]\nreplay = 1", "camera[0].replay", "1", "the path of a folder of JPEGs"),
+        ('[[camera]]\nreplay = ""', "camera[0].replay", "''", "the path of a folder of JPEGs"),
+        ("[[camera]]\nhflip = 1", "camera[0].hflip", "1", "true or false"),
+        ('[[camera]]\nvflip = "true"', "camera[0].vflip", "'true'", "true or false"),
         ('[[camera]]\nmodel = ""', "camera[0].model", "''", "absolute path"),
     ],
 )
@@ -270,6 +274,44 @@ def test_a_network_is_for_a_real_camera_only(tmp_path: Path) -> None:
         "model = '/x.rpk' is not allowed for the camera 'door', whose source is 'test-pattern': "
         "only one with source = 'picamera2' takes a network"
     )
+
+
+def test_a_recording_belongs_to_the_source_that_replays_it(tmp_path: Path) -> None:
+    text = '[[camera]]\n[[camera]]\nname = "door"\n'
+    (message,) = problems(tmp_path, text + 'replay = "/all"')
+    assert message == (
+        "replay = '/all' is not allowed for the camera 'door', whose source is 'picamera2': "
+        "only one with source = 'replay' takes a recording"
+    )
+    (message,) = problems(tmp_path, text + 'source = "replay"')
+    assert message == (
+        "source = 'replay' is not allowed for the camera 'door' without replay: set replay to the "
+        "path of a folder of JPEGs (*.jpg, *.jpeg) or a film of them (*.mjpeg, *.mjpg), all of the "
+        "set size"
+    )
+    (message,) = problems(tmp_path, "", CAMERA_SERVER_REPLAY="/all")
+    assert "replay = '/all' is not allowed for the camera 'camera'" in message
+    (message,) = problems(tmp_path, "", CAMERA_SERVER_CAMERA="replay")
+    assert "source = 'replay' is not allowed for the camera 'camera' without replay" in message
+    environment = {"CAMERA_SERVER_CAMERA": "replay", "CAMERA_SERVER_REPLAY": "all"}
+    assert load_settings(None, environment).camera[0].replay == "all"
+
+
+@pytest.mark.parametrize("flip", ["hflip", "vflip"])
+def test_a_picture_is_mirrored_by_a_real_camera_only(tmp_path: Path, flip: str) -> None:
+    variable = f"CAMERA_SERVER_{flip.upper()}"
+    assert getattr(load_settings(None, {variable: "true"}).camera[0], flip) is True
+    assert getattr(load_settings(None, {variable: "false"}).camera[0], flip) is False
+    assert getattr(CameraSettings(), flip) is False
+    (message,) = problems(tmp_path, "", **{variable: "yes"})
+    assert message == f"{variable} = 'yes' is not allowed: it must be true or false"
+    text = '[[camera]]\nname = "door"\nsource = "test-pattern"\n'
+    (message,) = problems(tmp_path, f"{text}{flip} = true")
+    assert message == (
+        f"{flip} = true is not allowed for the camera 'door', whose source is 'test-pattern': "
+        "only one with source = 'picamera2' can mirror its picture"
+    )
+    assert load_settings(write(tmp_path, f"{text}{flip} = false"), {})
 
 
 def test_a_network_that_is_not_there_fails_the_check(

@@ -10,7 +10,13 @@ from pathlib import Path
 from logfmter import Logfmter
 
 from camera_server.credentials import CredentialsError, read_credentials
-from camera_server.settings import DEFAULT_CONFIG, SettingsError, load_settings, missing_models
+from camera_server.settings import (
+    DEFAULT_CONFIG,
+    SettingsError,
+    load_settings,
+    missing_models,
+    replay_problems,
+)
 
 EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -29,9 +35,12 @@ settings (TOML, defaults shown):
                             "*" is everybody's
   [[camera]]                one for each camera; the first is the one at /video
   name = "camera"
-  source = "picamera2"      or "test-pattern", which needs no camera
+  source = "picamera2"      or "test-pattern" or "replay", which need no camera
   camera_id = "0"           libcamera's id, or index; default: the first camera
   model = "FILE"            a network (.rpk) for the AI camera IMX500; default: none
+  replay = "PATH"           what source = "replay" shows: a folder of JPEGs or a .mjpeg file
+  hflip = false             mirror the picture of a picamera2 camera left to right,
+  vflip = false             top to bottom; both where it hangs upside down
   width = 640
   height = 480
   fps = 30
@@ -40,7 +49,8 @@ settings (TOML, defaults shown):
 environment, on top of the file (the camera's settings mean the first camera):
   CAMERA_SERVER_HOST, _PORT, _SOCKET, _ACCESS, _CREDENTIALS, _IDLE_SECONDS, _MAX_VIEWERS,
   CAMERA_SERVER_CORS_ORIGINS (with commas between them),
-  CAMERA_SERVER_CAMERA (its source), _CAMERA_ID, _MODEL, _WIDTH, _HEIGHT, _FPS, _QUALITY
+  CAMERA_SERVER_CAMERA (its source), _CAMERA_ID, _MODEL, _REPLAY, _HFLIP, _VFLIP,
+  CAMERA_SERVER_WIDTH, _HEIGHT, _FPS, _QUALITY
 
 try it without a camera:
   CAMERA_SERVER_CAMERA=test-pattern camera-server
@@ -60,8 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(options.config, os.environ)
         path = settings.credentials
         credentials = None if path is None else read_credentials(path)
-        if options.check and (missing := missing_models(settings)):
-            raise SettingsError(missing)
+        problems = replay_problems(settings)
+        if options.check:
+            problems += missing_models(settings)
+        if problems:
+            raise SettingsError(problems)
     except SettingsError as error:
         for problem in error.problems:
             print(f"camera-server: {problem}", file=sys.stderr)

@@ -242,6 +242,9 @@ class CameraFeed:
             camera_id=self.settings.camera_id,
             model=self.settings.model,
             server_pid=os.getpid(),
+            replay=self.settings.replay,
+            hflip=self.settings.hflip,
+            vflip=self.settings.vflip,
         )
         self._expect_step(self._patience.opening)
         try:

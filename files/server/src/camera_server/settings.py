@@ -25,6 +25,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from camera_server.recording import ALLOWED, RecordingError, pictures
+
 DEFAULT_CONFIG = Path("/etc/rpi_camera/camera-server.toml")
 ENVIRONMENT_PREFIX = "CAMERA_SERVER_"
 
@@ -49,6 +51,9 @@ _CAMERA_VARIABLES = {
     "CAMERA": "source",
     "CAMERA_ID": "camera_id",
     "MODEL": "model",
+    "REPLAY": "replay",
+    "HFLIP": "hflip",
+    "VFLIP": "vflip",
     "WIDTH": "width",
     "HEIGHT": "height",
     "FPS": "fps",
@@ -107,8 +112,8 @@ class CameraSettings(BaseModel):
         Field(description="1 to 63 of a-z, 0-9 and '-', not beginning or ending with '-'"),
     ] = "camera"
     source: Annotated[
-        Literal["picamera2", "test-pattern"],
-        Field(description="'picamera2' or 'test-pattern'"),
+        Literal["picamera2", "test-pattern", "replay"],
+        Field(description="'picamera2', 'test-pattern' or 'replay'"),
     ] = "picamera2"
     width: _Side = 640
     height: _Side = 480
@@ -128,6 +133,48 @@ class CameraSettings(BaseModel):
         StringConstraints(pattern="^/"),
         Field(description="the absolute path of a network for the IMX500 (.rpk)"),
     ] = None
+
+    replay: Annotated[
+        str | None,
+        StringConstraints(min_length=1),
+        Field(description=f"the path of {ALLOWED}"),
+    ] = None
+    hflip: Annotated[bool, Field(description="true or false")] = False
+    vflip: Annotated[bool, Field(description="true or false")] = False
+
+    @model_validator(mode="after")
+    def _check_flips(self) -> Self:
+        for setting, value in (("hflip", self.hflip), ("vflip", self.vflip)):
+            if value and self.source != "picamera2":
+                raise PydanticCustomError(
+                    "whole",
+                    "{setting} = true is not allowed for the camera {name}, whose source is "
+                    "{source}: only one with source = 'picamera2' can mirror its picture",
+                    {"setting": setting, "name": repr(self.name), "source": repr(self.source)},
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_replay(self) -> Self:
+        if self.replay is not None and self.source != "replay":
+            raise PydanticCustomError(
+                "whole",
+                "replay = {replay} is not allowed for the camera {name}, whose source is {source}: "
+                "only one with source = 'replay' takes a recording",
+                {
+                    "replay": repr(self.replay),
+                    "name": repr(self.name),
+                    "source": repr(self.source),
+                },
+            )
+        if self.replay is None and self.source == "replay":
+            raise PydanticCustomError(
+                "whole",
+                "source = 'replay' is not allowed for the camera {name} without replay: "
+                "set replay to the path of {allowed}",
+                {"name": repr(self.name), "allowed": ALLOWED},
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
@@ -263,6 +310,26 @@ def missing_models(settings: Settings) -> list[str]:
     ]
 
 
+def replay_problems(settings: Settings) -> list[str]:
+    """Return a sentence for each camera whose recording cannot be replayed.
+
+    Looks at each picture, so that none fails in the middle.
+    """
+    problems = []
+    for camera in settings.camera:
+        if camera.replay is None:
+            continue
+        try:
+            for _picture in pictures(Path(camera.replay), (camera.width, camera.height)):
+                pass
+        except RecordingError as error:
+            problems.append(
+                f"replay = {camera.replay!r} of the camera {camera.name!r} is not allowed: "
+                f"{error}; it must be {ALLOWED}"
+            )
+    return problems
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -325,14 +392,14 @@ def _overlay_environment(
         short = variable.removeprefix(ENVIRONMENT_PREFIX)
         if short in _SERVER_VARIABLES:
             key = _SERVER_VARIABLES[short]
-            values[key] = _split(text) if key == "cors_origins" else _number_or_text(text)
+            values[key] = _split(text) if key == "cors_origins" else _as_in_toml(text)
             origins[(key,)] = variable
         elif short in _CAMERA_VARIABLES:
             cameras = values.setdefault("camera", [{}])
             # A file with a wrong shape is reported as such by the validation.
             if isinstance(cameras, list) and cameras and isinstance(cameras[0], dict):
                 key = _CAMERA_VARIABLES[short]
-                cameras[0][key] = _number_or_text(text)
+                cameras[0][key] = _as_in_toml(text)
                 origins[("camera", 0, key)] = variable
         else:
             unknown.append(variable)
@@ -348,8 +415,10 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
-def _number_or_text(text: str) -> int | float | str:
+def _as_in_toml(text: str) -> bool | int | float | str:
     """Give the variable's text the type that TOML would have given it."""
+    if text in ("true", "false"):
+        return text == "true"
     if re.fullmatch(r"[+-]?\d+", text):
         return int(text)
     if re.fullmatch(r"[+-]?\d+\.\d+", text):
