@@ -1,34 +1,41 @@
-import asyncio
+import itertools
 
 import pytest
-from camera_server.framing import HEADER, MAGIC, FramingError, Kind, Record, pack, read_record
+from camera_server.framing import HEADER, MAGIC, FramingError, Kind, Record, RecordReader, pack
 
 
-def read_all(data: bytes) -> list[Record]:
-    async def read() -> list[Record]:
-        reader = asyncio.StreamReader()
-        reader.feed_data(data)
-        reader.feed_eof()
-        records = []
-        while (record := await read_record(reader)) is not None:
-            records.append(record)
-        return records
-
-    return asyncio.run(read())
+def packed(*records: Record) -> bytes:
+    return b"".join(itertools.chain.from_iterable(map(pack, records)))
 
 
-def test_records_come_out_as_they_went_in() -> None:
+def read_all(data: bytes, piece: int = 2**30) -> list[Record]:
+    """Read the data as it comes in pieces of so many bytes."""
+    records: list[Record] = []
+    reader = RecordReader(records.append)
+    for begin in range(0, len(data), piece):
+        reader.feed(data[begin : begin + piece])
+    return records
+
+
+@pytest.mark.parametrize("piece", [1, 23, 24, 25, 7000, 2**30])
+def test_records_come_out_as_they_went_in(piece: int) -> None:
     records = [
-        Record(Kind.FRAME, 2**60 + 1, b"\xff\xd8" + bytes(200_000) + MAGIC, {"frame": 7}),
+        Record(Kind.FRAME, 2**60 + 1, b"\xff\xd8" + bytes(20_000) + MAGIC, {"frame": 7}),
         Record(Kind.FRAME, 5, b"x"),
         Record(Kind.ERROR, 6, metadata={"error": "kein Bild: Käbel?"}),
     ]
-    assert read_all(b"".join(map(pack, records))) == records
+    assert read_all(packed(*records), piece) == records
+
+
+def test_a_record_is_there_as_soon_as_it_is_whole() -> None:
+    whole = packed(Record(Kind.FRAME, 1, b"jpeg"))
+    assert len(read_all(whole + whole[:-1])) == 1
+    assert len(read_all(whole + whole)) == 2
 
 
 @pytest.mark.parametrize("length", [1, HEADER.size - 1, HEADER.size, HEADER.size + 3])
 def test_a_record_cut_short_is_the_end(length: int) -> None:
-    whole = pack(Record(Kind.FRAME, 1, b"jpeg"))
+    whole = packed(Record(Kind.FRAME, 1, b"jpeg"))
     assert read_all(whole + whole[:length]) == [Record(Kind.FRAME, 1, b"jpeg")]
 
 

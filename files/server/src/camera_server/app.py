@@ -324,10 +324,11 @@ async def snapshot(
             return JSONResponse(no_picture.model_dump(mode="json"), 503)
     known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
     response = Response(status_code=304) if frame.tag in known else Response(frame.jpeg)
-    for name, value in frame.headers():
+    for line in frame.head().decode().splitlines():
+        name, _colon, value = line.partition(": ")
         # The length is the response's own business.
-        if name != b"Content-Length":
-            response.headers[name.decode()] = value.decode()
+        if name != "Content-Length":
+            response.headers[name] = value
     response.headers["ETag"] = frame.tag
     return response
 

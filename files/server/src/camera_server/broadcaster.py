@@ -13,6 +13,15 @@ from typing import Protocol
 BOUNDARY = b"frame"
 OPENING = b"--" + BOUNDARY + b"\r\n"
 
+_HEAD = (
+    b"Content-Type: image/jpeg\r\n"
+    b"Content-Length: %d\r\n"
+    b"X-Frame-State: %b\r\n"
+    b"X-Frame-Sequence: %d\r\n"
+    b"X-Frame-Age: %.3f\r\n"
+    b"X-Timestamp: %.6f\r\n"
+)
+
 # How long nothing new may come before the last frame is sent again, in seconds: a viewer
 # sees that the connection lives, and a proxy in between does not close it.
 REPEAT_SECONDS = 1.0
@@ -45,17 +54,11 @@ class Frame:
         """What no other frame has, quoted as an ETag; numbers begin anew with the server."""
         return f'"{self.captured_ns:x}-{self.sequence:x}"'
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return what is told about a frame, be it a part of a stream or a snapshot."""
+    def head(self) -> bytes:
+        """Return what is told about a frame as header lines, for a stream and a snapshot alike."""
         age = self.age
-        return [
-            (b"Content-Type", b"image/jpeg"),
-            (b"Content-Length", b"%d" % len(self.jpeg)),
-            (b"X-Frame-State", self.state.encode()),
-            (b"X-Frame-Sequence", b"%d" % self.sequence),
-            (b"X-Frame-Age", b"%.3f" % age),
-            (b"X-Timestamp", b"%.6f" % (time.time() - age)),
-        ]
+        values = (len(self.jpeg), self.state.encode(), self.sequence, age, time.time() - age)
+        return _HEAD % values
 
     def part(self) -> bytes:
         """Return the frame as a part, from its headers to the next boundary.
@@ -63,8 +66,7 @@ class Frame:
         The boundary before it has been sent already: browsers show a part only when the
         next boundary has come, so each part brings the one behind it along.
         """
-        head = b"".join(b"%s: %s\r\n" % header for header in self.headers())
-        return b"".join((head, b"\r\n", self.jpeg, b"\r\n", OPENING))
+        return b"".join((self.head(), b"\r\n", self.jpeg, b"\r\n", OPENING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ class Broadcaster:
         # A dict, since it keeps the order in which they came.
         self._viewers: dict[Viewer, None] = {}
         self._sequence = 0
-        self._published = asyncio.Event()
+        # Set at the next frame; there only while somebody waits for it.
+        self._published: asyncio.Event | None = None
         self._repetition: asyncio.TimerHandle | None = None
 
     @property
@@ -133,8 +136,9 @@ class Broadcaster:
         """Make this the newest frame."""
         self._sequence += 1
         self.newest = Frame(jpeg, state, self._sequence, captured_ns)
-        self._published.set()
-        self._published = asyncio.Event()
+        if self._published is not None:
+            self._published.set()
+            self._published = None
         self._send(self.newest)
 
     def clear(self) -> None:
@@ -143,12 +147,14 @@ class Broadcaster:
         self.part = None
         if self._repetition is not None:
             self._repetition.cancel()
+            self._repetition = None
 
     def close(self) -> None:
         """End all streams, now and from now on."""
         self.clear()
         self.closed.set()
-        self._published.set()
+        if self._published is not None:
+            self._published.set()
         for viewer in list(self._viewers):
             viewer.close()
 
@@ -158,16 +164,31 @@ class Broadcaster:
             frame = self.newest
             if frame and frame.state is FrameState.LIVE and frame.captured_ns >= since_ns:
                 return frame
+            if self._published is None:
+                self._published = asyncio.Event()
             await self._published.wait()
         return None
 
     def _send(self, frame: Frame) -> None:
-        if self._repetition is not None:
-            self._repetition.cancel()
         if self.closed.is_set():
             return
         self.part = part = Part(frame.part(), frame.sequence, time.monotonic())
         for viewer in list(self._viewers):
             viewer.offer(part)
+        # One timer that looks how things are, rather than one for each frame.
+        if self._repetition is None:
+            self._set_repetition(REPEAT_SECONDS)
+
+    def _set_repetition(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        self._repetition = loop.call_later(REPEAT_SECONDS, self._send, frame)
+        self._repetition = loop.call_later(seconds, self._repeat)
+
+    def _repeat(self) -> None:
+        self._repetition = None
+        if self.newest is None or self.part is None:
+            return
+        left = self.part.time + REPEAT_SECONDS - time.monotonic()
+        if left > 0:
+            self._set_repetition(left)
+        else:
+            self._send(self.newest)

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
-from camera_server.framing import Record, read_record
+from camera_server.framing import Record, RecordReader
 from camera_server.task import CameraTask
 
 _log = logging.getLogger(__name__)
@@ -19,8 +21,8 @@ KILL_SECONDS = 2.0
 # How long a process may take from the end of its output to its own, in seconds.
 _EXIT_SECONDS = 0.5
 
-# The pipe's reader holds up to twice as much before the process has to wait.
-_BUFFER_BYTES = 1024 * 1024
+# What the pipe is to hold: a frame, so that it is written and read at once. It is Linux's limit.
+_PIPE_BYTES = 1024 * 1024
 
 
 def default_command(task: CameraTask) -> list[str]:
@@ -32,6 +34,37 @@ class StartError(Exception):
     """A camera process cannot be started; the text says why."""
 
 
+class _Output(asyncio.Protocol):
+    """What comes out of a process. ``ended`` is done at the end, or has what went wrong."""
+
+    def __init__(self, take: Callable[[Record], None]) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reader = RecordReader(take)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, unless there has been something wrong with those before."""
+        if self.ended.done():
+            return
+        try:
+            self._reader.feed(data)
+        except Exception as error:  # whatever it is, who waits for the end is told
+            self.stop(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note of the end."""
+        del exc
+        self.stop(None)
+
+    def stop(self, error: Exception | None) -> None:
+        """Take nothing any more."""
+        if self.ended.done():
+            return
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+
+
 class CameraProcess:
     """A running camera process; made by open_process()."""
 
@@ -39,11 +72,13 @@ class CameraProcess:
         self,
         process: asyncio.subprocess.Process,
         stdin: asyncio.StreamWriter,
-        stdout: asyncio.StreamReader,
+        transport: asyncio.BaseTransport,
+        output: _Output,
     ) -> None:
         self._process = process
         self._stdin = stdin
-        self._stdout = stdout
+        self._transport = transport
+        self._output = output
 
     @property
     def pid(self) -> int:
@@ -57,9 +92,20 @@ class CameraProcess:
             self._stdin.write(task.to_json())
             await self._stdin.drain()
 
-    async def read(self) -> Record | None:
-        """Return the next record, None at the end. Raises framing.FramingError."""
-        return await read_record(self._stdout)
+    async def ended(self, seconds: float) -> bool:
+        """Wait so long for the end of its output; return whether it has come.
+
+        Raises framing.FramingError, and whatever ``take`` raised.
+        """
+        await asyncio.wait({self._output.ended}, timeout=seconds)
+        if self._output.ended.done():
+            self._output.ended.result()
+        return self._output.ended.done()
+
+    def stop_taking(self) -> None:
+        """Take no records any more, while the process may still write some."""
+        self._output.stop(None)
+        self._output.ended.exception()  # or asyncio complains that nobody looked at it
 
     async def how_it_ended(self) -> str:
         """Say in one line how the process ended, once its output has."""
@@ -71,7 +117,8 @@ class CameraProcess:
         return f"camera process was killed by signal {-code} ({signal.strsignal(-code)})"
 
     async def kill(self) -> None:
-        """Kill the process and wait for its end and that of its output, but not for ever."""
+        """Kill the process and wait for its end, but not for ever."""
+        self.stop_taking()
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -84,11 +131,10 @@ class CameraProcess:
         await self._close_pipes()
 
     async def _close_pipes(self) -> None:
-        """Read the output to its end, so that nothing of the process is left to clean up."""
+        self._transport.close()
         self._stdin.close()
         with contextlib.suppress(TimeoutError, BrokenPipeError, ConnectionResetError):
             async with asyncio.timeout(_EXIT_SECONDS):
-                await self._stdout.read()
                 await self._stdin.wait_closed()
 
     async def _wait(self, seconds: float) -> int | None:
@@ -100,25 +146,38 @@ class CameraProcess:
 
 
 @contextlib.asynccontextmanager
-async def open_process(command: Sequence[str], task: CameraTask) -> AsyncIterator[CameraProcess]:
+async def open_process(
+    command: Sequence[str], task: CameraTask, take: Callable[[Record], None]
+) -> AsyncIterator[CameraProcess]:
     """Run the command as a camera process with this task; kill it when the context ends.
 
-    Raises StartError.
+    ``take`` gets its records. Raises StartError.
     """
+    reading, writing = os.pipe()
+    output = _Output(take)
+    pipe = os.fdopen(reading, "rb", buffering=0)
+    transport, _output = await asyncio.get_running_loop().connect_read_pipe(lambda: output, pipe)
     try:
+        # Without it more than 64 KB take several turns.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_BUFFER_BYTES,
+            stdout=writing,
             # Ctrl-C in a terminal is meant for the server, which then ends its cameras.
             start_new_session=True,
         )
-    except OSError as error:
-        raise StartError(error.strerror or str(error)) from error
-    if process.stdin is None or process.stdout is None:
-        raise StartError("it has no pipes")
-    camera = CameraProcess(process, process.stdin, process.stdout)
+    except BaseException as error:
+        transport.close()
+        if isinstance(error, OSError):
+            raise StartError(error.strerror or str(error)) from error
+        raise
+    finally:
+        os.close(writing)
+    if process.stdin is None:
+        raise StartError("it has no pipe")
+    camera = CameraProcess(process, process.stdin, transport, output)
     try:
         await camera.tell(task)
         yield camera

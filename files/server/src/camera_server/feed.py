@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from camera_server.broadcaster import Broadcaster, FrameState
 from camera_server.camera_process import CameraProcess, StartError, default_command, open_process
-from camera_server.framing import FramingError, Kind
+from camera_server.framing import FramingError, Kind, Record
 from camera_server.placeholder import draw_placeholder
 from camera_server.settings import CameraSettings
 from camera_server.task import CameraTask
@@ -116,6 +116,8 @@ class CameraFeed:
         self._arrivals: deque[float] = deque(maxlen=256)
         self._last_captured_ns: int | None = None
         self._delay = self._patience.retry
+        # Of the process that runs: since when, how long its next frame may take and until when.
+        self._began = self._allowed = self._due = 0.0
         # When the feed must have come to its next step (time.monotonic()), while it is at work.
         self._next_step: float | None = None
         self._failing = False
@@ -246,13 +248,15 @@ class CameraFeed:
             hflip=self.settings.hflip,
             vflip=self.settings.vflip,
         )
-        self._expect_step(self._patience.opening)
+        self._began = time.monotonic()
+        self._allow(self._patience.opening)
         try:
-            async with open_process(self._command(task), task) as process:
+            async with open_process(self._command(task), task, self._take) as process:
                 self.process = process
                 try:
-                    await self._read_frames(process)
+                    await self._watch(process)
                 except _LostError as loss:
+                    process.stop_taking()
                     await self._lose(loss.fault, str(loss))
         except StartError as error:
             await self._lose(Fault.UNSTARTABLE, f"camera process cannot be started: {error}")
@@ -266,41 +270,47 @@ class CameraFeed:
         self._change(State.LOST, reason)
         await self._show(FrameState.LOST, "no camera", reason)
 
-    async def _read_frames(self, process: CameraProcess) -> None:
-        """Publish the process's frames. Raises _LostError."""
-        patience = self._patience
-        allowed = patience.opening
-        began = time.monotonic()
+    async def _watch(self, process: CameraProcess) -> None:
+        """Watch the process for as long as it gives frames. Raises _LostError."""
         while True:
+            left = self._due - time.monotonic()
+            if left <= 0:
+                raise _LostError(Fault.HUNG, f"no frame for {self._allowed:.1f} s")
             try:
-                async with asyncio.timeout(allowed):
-                    record = await process.read()
-            except TimeoutError:
-                raise _LostError(Fault.HUNG, f"no frame for {allowed:.1f} s") from None
+                # The time that is left may become less meanwhile, as after a camera's start.
+                if await process.ended(min(left, self.frame_allowance)):
+                    raise _LostError(Fault.ENDED, await process.how_it_ended())
             except FramingError as error:
                 reason = f"camera process sent something that is no frame: {error}"
                 raise _LostError(Fault.GARBLED, reason) from None
-            if record is None:
-                raise _LostError(Fault.ENDED, await process.how_it_ended())
-            if record.kind is Kind.ERROR:
-                reason = str(record.metadata.get("error", "camera failed without a reason"))
-                raise _LostError(Fault.FAILED, reason)
-            if record.kind is Kind.STARTED:
-                self.encoder = str(record.metadata.get("encoder", "unknown"))
-                # Frames may have overtaken it: the allowance never grows.
-                allowed = min(allowed, max(patience.first_frame, self.frame_allowance))
-                continue
-            allowed = self.frame_allowance
+
+    def _allow(self, seconds: float) -> None:
+        """Let the next frame take so long."""
+        self._allowed = seconds
+        self._due = time.monotonic() + seconds
+        self._expect_step(seconds)
+
+    def _take(self, record: Record) -> None:
+        """Publish a frame that the process has written. Raises _LostError."""
+        if record.kind is Kind.FRAME:
             now = time.monotonic()
-            if now - began > patience.steady:
-                self._delay = patience.retry
+            if now - self._began > self._patience.steady:
+                self._delay = self._patience.retry
             self.frames += 1
             self._arrivals.append(now)
             self._last_captured_ns = record.captured_ns
             self._failing = False
-            self._expect_step(allowed)
+            self._allow(self.frame_allowance)
             self._change(State.LIVE, None)
             self.broadcaster.publish(record.jpeg, FrameState.LIVE, record.captured_ns)
+        elif record.kind is Kind.STARTED:
+            self.encoder = str(record.metadata.get("encoder", "unknown"))
+            # Frames may have overtaken it: the allowance never grows.
+            first = max(self._patience.first_frame, self.frame_allowance)
+            self._allow(min(self._allowed, first))
+        else:
+            reason = str(record.metadata.get("error", "camera failed without a reason"))
+            raise _LostError(Fault.FAILED, reason)
 
     async def _show(self, state: FrameState, title: str, text: str) -> None:
         """Publish a drawn frame; drawn in a thread, since other cameras' frames go on."""

@@ -7,10 +7,9 @@ Only a frame has a JPEG. An error's JSON says why: ``{"error": "…"}``; a start
 the JPEGs: ``{"encoder": "…"}``.
 """
 
-import asyncio
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -22,6 +21,9 @@ HEADER = struct.Struct(">4sB3xQII")
 # record is not waited for as if it were a long one.
 MAX_JPEG_BYTES = 64 * 1024 * 1024
 MAX_METADATA_BYTES = 1024 * 1024
+
+
+_NOTHING = b"{}"
 
 
 class FramingError(Exception):
@@ -36,6 +38,9 @@ class Kind(IntEnum):
     STARTED = 3
 
 
+_KINDS = {kind.value: kind for kind in Kind}
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record: ``captured_ns`` in nanoseconds of CLOCK_MONOTONIC, ``jpeg`` may be empty."""
@@ -46,36 +51,71 @@ class Record:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def pack(record: Record) -> bytes:
-    """Return the record as bytes for the pipe."""
-    metadata = json.dumps(record.metadata, separators=(",", ":")).encode()
+def pack(record: Record) -> list[bytes]:
+    """Return the record as bytes for the pipe, in pieces."""
+    metadata = _NOTHING
+    if record.metadata:
+        metadata = json.dumps(record.metadata, separators=(",", ":")).encode()
     header = HEADER.pack(MAGIC, record.kind, record.captured_ns, len(record.jpeg), len(metadata))
-    return b"".join((header, record.jpeg, metadata))
+    return [header, record.jpeg, metadata]
 
 
-async def read_record(reader: asyncio.StreamReader) -> Record | None:
-    """Read the next record, or None at the end of the pipe, also in the middle of a record.
+class RecordReader:
+    """Puts records together from what comes out of a pipe.
 
-    Raises FramingError when the bytes are no record.
+    ``take`` gets each record as soon as it is whole.
     """
+
+    def __init__(self, take: Callable[[Record], None]) -> None:
+        self._take = take
+        # What has come of the next record, and how long that is; how long it must be to go on.
+        self._chunks: list[bytes] = []
+        self._length = 0
+        self._wanted = HEADER.size
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come. Raises FramingError when the bytes are no record."""
+        self._chunks.append(data)
+        self._length += len(data)
+        if self._length < self._wanted:
+            return
+        # Most often a record comes whole and by itself, and nothing is joined.
+        data = data if len(self._chunks) == 1 else b"".join(self._chunks)
+        place = 0
+        while len(data) - place >= self._wanted:
+            kind, captured_ns, jpeg_length, metadata_length = _header(data, place)
+            metadata_place = place + HEADER.size + jpeg_length
+            end = metadata_place + metadata_length
+            self._wanted = end - place
+            if end > len(data):
+                break
+            jpeg = data[place + HEADER.size : metadata_place]
+            metadata = _metadata(data[metadata_place:end])
+            place, self._wanted = end, HEADER.size
+            self._take(Record(kind, captured_ns, jpeg, metadata))
+        rest = data[place:] if place else data
+        self._chunks = [rest] if rest else []
+        self._length = len(rest)
+
+
+def _header(data: bytes, place: int) -> tuple[Kind, int, int, int]:
+    magic, kind, captured_ns, jpeg_length, metadata_length = HEADER.unpack_from(data, place)
+    if magic != MAGIC:
+        raise FramingError(f"a record began with {magic!r} instead of {MAGIC!r}")
+    if kind not in _KINDS:
+        raise FramingError(f"a record is of the unknown kind {kind}")
+    if jpeg_length > MAX_JPEG_BYTES or metadata_length > MAX_METADATA_BYTES:
+        raise FramingError(f"a record claims {jpeg_length} + {metadata_length} bytes")
+    return _KINDS[kind], captured_ns, jpeg_length, metadata_length
+
+
+def _metadata(text: bytes) -> dict[str, Any]:
+    if text == _NOTHING:
+        return {}
     try:
-        magic, kind, captured_ns, jpeg_length, metadata_length = HEADER.unpack(
-            await reader.readexactly(HEADER.size)
-        )
-        if magic != MAGIC:
-            raise FramingError(f"a record began with {magic!r} instead of {MAGIC!r}")
-        if kind not in Kind.__members__.values():
-            raise FramingError(f"a record is of the unknown kind {kind}")
-        if jpeg_length > MAX_JPEG_BYTES or metadata_length > MAX_METADATA_BYTES:
-            raise FramingError(f"a record claims {jpeg_length} + {metadata_length} bytes")
-        jpeg = await reader.readexactly(jpeg_length)
-        metadata_text = await reader.readexactly(metadata_length)
-    except asyncio.IncompleteReadError:
-        return None
-    try:
-        metadata = json.loads(metadata_text)
+        metadata = json.loads(text)
     except ValueError as error:
         raise FramingError(f"a record's metadata is not JSON: {error}") from None
     if not isinstance(metadata, dict):
         raise FramingError(f"a record's metadata is not an object: {metadata!r}")
-    return Record(Kind(kind), captured_ns, jpeg, metadata)
+    return metadata

@@ -51,10 +51,14 @@ class RecordWriter:
         self._write(Record(Kind.ERROR, time.monotonic_ns(), metadata={"error": reason}))
 
     def _write(self, record: Record) -> None:
-        rest = memoryview(pack(record))
+        pieces = pack(record)
+        length = sum(map(len, pieces))
         with self._lock:
             try:
-                while rest:
-                    rest = rest[os.write(self._fd, rest) :]
+                written = os.writev(self._fd, pieces)
+                if written < length:
+                    rest = memoryview(b"".join(pieces))[written:]
+                    while rest:
+                        rest = rest[os.write(self._fd, rest) :]
             except OSError:
                 os._exit(1)

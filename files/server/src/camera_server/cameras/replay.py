@@ -5,14 +5,19 @@ Cheap enough to measure the server by: a frame costs reading it, and nothing is 
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from camera_server.cameras import CameraError
 from camera_server.cameras.output import RecordWriter
 from camera_server.cameras.pacing import paced
 from camera_server.recording import Picture, RecordingError, pictures
 from camera_server.task import CameraTask
+
+# How much of a recording is kept in memory, so that a short one is read once.
+_KEPT_BYTES = 16 * 1024 * 1024
 
 
 def run(task: CameraTask, writer: RecordWriter) -> None:
@@ -23,27 +28,42 @@ def run(task: CameraTask, writer: RecordWriter) -> None:
     if task.replay is None:
         raise CameraError("there is no recording to replay")
     try:
-        recording = looped(Path(task.replay), (task.width, task.height))
         # Read before it is due; what waits is written at once.
-        frames = ((picture.jpeg.read(), picture.read_metadata()) for picture in recording)
+        frames = looped(Path(task.replay), (task.width, task.height))
         first = next(frames)
         writer.started("replay")
         due = paced(task.fps)
-        for (jpeg, metadata), _number in zip(chain([first], frames), due, strict=False):
-            writer.frame(jpeg, time.monotonic_ns(), metadata)
+        for frame, _number in zip(chain([first], frames), due, strict=False):
+            writer.frame(frame.jpeg, time.monotonic_ns(), frame.metadata)
     except (RecordingError, OSError) as error:
         raise CameraError(f"replay is {task.replay}: {error}") from None
 
 
-def looped(recording: Path, size: tuple[int, int]) -> Iterator[Picture]:
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture that has been read."""
+
+    jpeg: bytes
+    metadata: dict[str, Any]
+
+
+def looped(recording: Path, size: tuple[int, int]) -> Iterator[Frame]:
     """Yield the recording's pictures without an end. Raises RecordingError.
 
     The first time round they are looked for one by one, so that a long film begins at once;
-    afterwards it is known where they lie.
+    afterwards it is known where they lie. Those that there is room for are kept.
     """
-    known = []
+    known: list[Picture | Frame] = []
+    room = _KEPT_BYTES
     for picture in pictures(recording, size):
-        known.append(picture)
-        yield picture
+        frame = _read(picture)
+        room -= len(frame.jpeg)
+        known.append(frame if room >= 0 else picture)
+        yield frame
     while True:
-        yield from known
+        for each in known:
+            yield each if isinstance(each, Frame) else _read(each)
+
+
+def _read(picture: Picture) -> Frame:
+    return Frame(picture.jpeg.read(), picture.read_metadata())
