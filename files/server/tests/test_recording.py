@@ -1,5 +1,7 @@
 import io
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,7 +101,9 @@ def test_no_more_of_a_folder_is_read_than_need_be(
     assert asked == [200] * 3
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 3, 100, len(JPEGS[1]) // 2, len(JPEGS[1]) - 1])
+@pytest.mark.parametrize(
+    "length", [0, 1, 2, 3, 4, 5, 6, 100, len(JPEGS[1]) // 2, len(JPEGS[1]) - 1]
+)
 def test_a_picture_that_is_cut_short_is_said(tmp_path: Path, length: int) -> None:
     path = folder(tmp_path / "all", JPEGS[0], JPEGS[1][:length])
     assert problem(path) == f"{path}/0002.jpg is cut short"
@@ -112,7 +116,8 @@ def test_a_film_whose_last_picture_is_cut_short_is_said(tmp_path: Path, length: 
 
 
 def test_a_picture_that_is_cut_short_in_the_middle_of_a_film_is_said(tmp_path: Path) -> None:
-    path = film(tmp_path / "film.mjpeg", JPEGS[0], JPEGS[1][:-2], JPEGS[2])
+    # With much behind it: what follows must not be taken for a part of it.
+    path = film(tmp_path / "film.mjpeg", JPEGS[0], JPEGS[1][:-2], *[JPEGS[2]] * 30)
     assert problem(path) == f"{path}, picture 2 (byte {len(JPEGS[0])}), is cut short"
 
 
@@ -141,6 +146,21 @@ def test_a_picture_of_another_size_is_said_with_both(tmp_path: Path) -> None:
     assert problem(path, (66, 64)) == expected
 
 
+def test_a_picture_that_fits_into_no_record_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "MAX_JPEG_BYTES", len(JPEGS[0]))
+    larger = JPEGS[0][:2] + b"\xff\xfe\x00\x02" + JPEGS[0][2:]
+    assert read(film(tmp_path / "film.mjpeg", JPEGS[0]))
+    path = folder(tmp_path / "all", JPEGS[0], larger)
+    expected = f"{path}/0002.jpg has {len(larger)} bytes, and {len(JPEGS[0])} are the most"
+    assert problem(path) == expected
+    # What has no end is not read whole in order to say so.
+    monkeypatch.setattr(recording, "_CHUNK_BYTES", 16)
+    path = film(tmp_path / "film.mjpeg", JPEGS[0][:-2] + b"\xff\x00" * 10**6)
+    assert re.search(r"picture 1 \(byte 0\), has no end within \d+ bytes$", problem(path))
+
+
 def empty_folder(path: Path) -> tuple[Path, str]:
     (path / "0001.png").touch()
     return path, "the folder has no picture"
@@ -159,13 +179,19 @@ def other_film(path: Path) -> tuple[Path, str]:
     return film(path / "film.mp4", JPEGS[0]), "it is neither a folder nor a film"
 
 
+def pipe(path: Path) -> tuple[Path, str]:
+    # To open one would wait for somebody who writes.
+    os.mkfifo(path / "film.mjpeg")
+    return path / "film.mjpeg", "it is neither a folder nor a film"
+
+
 def folder_for_a_picture(path: Path) -> tuple[Path, str]:
     (path / "0001.jpg").mkdir()
     return path, f"{path}/0001.jpg is no file"
 
 
 @pytest.mark.parametrize(
-    "make", [empty_folder, empty_film, absent, other_film, folder_for_a_picture]
+    "make", [empty_folder, empty_film, absent, other_film, pipe, folder_for_a_picture]
 )
 def test_what_is_no_recording_is_said(
     tmp_path: Path, make: Callable[[Path], tuple[Path, str]]
