@@ -8,7 +8,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 BOUNDARY = b"frame"
 OPENING = b"--" + BOUNDARY + b"\r\n"
@@ -35,8 +35,10 @@ class FrameState(StrEnum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+_STATES = {state: state.encode() for state in FrameState}
+
+
+class Frame(NamedTuple):
     """A JPEG, its state, its number, and when it was captured (ns of CLOCK_MONOTONIC)."""
 
     jpeg: bytes
@@ -45,20 +47,15 @@ class Frame:
     captured_ns: int
 
     @property
-    def age(self) -> float:
-        """Seconds since the frame was captured or drawn."""
-        return (time.monotonic_ns() - self.captured_ns) / 1e9
-
-    @property
     def tag(self) -> str:
         """What no other frame has, quoted as an ETag; numbers begin anew with the server."""
         return f'"{self.captured_ns:x}-{self.sequence:x}"'
 
     def head(self) -> bytes:
         """Return what is told about a frame as header lines, for a stream and a snapshot alike."""
-        age = self.age
-        values = (len(self.jpeg), self.state.encode(), self.sequence, age, time.time() - age)
-        return _HEAD % values
+        age = (time.monotonic_ns() - self.captured_ns) / 1e9
+        state = _STATES[self.state]
+        return _HEAD % (len(self.jpeg), state, self.sequence, age, time.time() - age)
 
     def part(self) -> bytes:
         """Return the frame as a part, from its headers to the next boundary.
@@ -69,8 +66,7 @@ class Frame:
         return b"".join((self.head(), b"\r\n", self.jpeg, b"\r\n", OPENING))
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """What is sent to every viewer: a frame, made ready once."""
 
     data: bytes

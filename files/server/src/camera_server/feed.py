@@ -109,7 +109,9 @@ class CameraFeed:
         self.process: CameraProcess | None = None
         self._idle_seconds = idle_seconds
         self._command = command
-        self._patience = patience or Patience()
+        self._patience = patience = patience or Patience()
+        # How long, in seconds, the next frame may take once frames have come.
+        self.frame_allowance = max(patience.frame, patience.periods / settings.fps)
         self._users = 0
         self._demand = asyncio.Event()
         self._lease: asyncio.Timeout | None = None
@@ -125,17 +127,17 @@ class CameraFeed:
     @property
     def stuck(self) -> bool:
         """Whether the feed does not do its work: a fault in this program, not in a camera."""
-        return self._next_step is not None and time.monotonic() > self._next_step
+        if self._next_step is None:
+            return False
+        if self._failing:
+            return time.monotonic() > self._next_step
+        # While frames come, no more than their time is noted: see _take().
+        return time.monotonic() > max(self._next_step, self._due + _MARGIN_SECONDS)
 
     @property
     def pid(self) -> int | None:
         """The camera process's id; None while there is none."""
         return None if self.process is None else self.process.pid
-
-    @property
-    def frame_allowance(self) -> float:
-        """How long, in seconds, the next frame may take once frames have come."""
-        return max(self._patience.frame, self._patience.periods / self.settings.fps)
 
     @property
     def rate(self) -> float:
@@ -299,10 +301,12 @@ class CameraFeed:
             self.frames += 1
             self._arrivals.append(now)
             self._last_captured_ns = record.captured_ns
-            self._failing = False
-            self._allow(self.frame_allowance)
-            self._change(State.LIVE, None)
+            self._allowed = self.frame_allowance
+            self._due = now + self.frame_allowance
+            if self.state is not State.LIVE:
+                self._change(State.LIVE, None)
             self.broadcaster.publish(record.jpeg, FrameState.LIVE, record.captured_ns)
+            self._failing = False
         elif record.kind is Kind.STARTED:
             self.encoder = str(record.metadata.get("encoder", "unknown"))
             # Frames may have overtaken it: the allowance never grows.

@@ -10,9 +10,9 @@ the JPEGs: ``{"encoder": "…"}``.
 import json
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 MAGIC = b"CAM1"
 HEADER = struct.Struct(">4sB3xQII")
@@ -24,6 +24,7 @@ MAX_METADATA_BYTES = 1024 * 1024
 
 
 _NOTHING = b"{}"
+_NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
 
 class FramingError(Exception):
@@ -41,14 +42,13 @@ class Kind(IntEnum):
 _KINDS = {kind.value: kind for kind in Kind}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record: ``captured_ns`` in nanoseconds of CLOCK_MONOTONIC, ``jpeg`` may be empty."""
 
     kind: Kind
     captured_ns: int
     jpeg: bytes = b""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = _NO_METADATA
 
 
 def pack(record: Record) -> list[bytes]:
@@ -83,7 +83,14 @@ class RecordReader:
         data = data if len(self._chunks) == 1 else b"".join(self._chunks)
         place = 0
         while len(data) - place >= self._wanted:
-            kind, captured_ns, jpeg_length, metadata_length = _header(data, place)
+            magic, kind, captured_ns, jpeg_length, metadata_length = HEADER.unpack_from(data, place)
+            if (
+                magic != MAGIC
+                or kind not in _KINDS
+                or jpeg_length > MAX_JPEG_BYTES
+                or metadata_length > MAX_METADATA_BYTES
+            ):
+                raise _refusal(magic, kind, jpeg_length, metadata_length)
             metadata_place = place + HEADER.size + jpeg_length
             end = metadata_place + metadata_length
             self._wanted = end - place
@@ -92,26 +99,23 @@ class RecordReader:
             jpeg = data[place + HEADER.size : metadata_place]
             metadata = _metadata(data[metadata_place:end])
             place, self._wanted = end, HEADER.size
-            self._take(Record(kind, captured_ns, jpeg, metadata))
+            self._take(Record(_KINDS[kind], captured_ns, jpeg, metadata))
         rest = data[place:] if place else data
         self._chunks = [rest] if rest else []
         self._length = len(rest)
 
 
-def _header(data: bytes, place: int) -> tuple[Kind, int, int, int]:
-    magic, kind, captured_ns, jpeg_length, metadata_length = HEADER.unpack_from(data, place)
+def _refusal(magic: bytes, kind: int, jpeg_length: int, metadata_length: int) -> FramingError:
     if magic != MAGIC:
-        raise FramingError(f"a record began with {magic!r} instead of {MAGIC!r}")
+        return FramingError(f"a record began with {magic!r} instead of {MAGIC!r}")
     if kind not in _KINDS:
-        raise FramingError(f"a record is of the unknown kind {kind}")
-    if jpeg_length > MAX_JPEG_BYTES or metadata_length > MAX_METADATA_BYTES:
-        raise FramingError(f"a record claims {jpeg_length} + {metadata_length} bytes")
-    return _KINDS[kind], captured_ns, jpeg_length, metadata_length
+        return FramingError(f"a record is of the unknown kind {kind}")
+    return FramingError(f"a record claims {jpeg_length} + {metadata_length} bytes")
 
 
-def _metadata(text: bytes) -> dict[str, Any]:
+def _metadata(text: bytes) -> Mapping[str, Any]:
     if text == _NOTHING:
-        return {}
+        return _NO_METADATA
     try:
         metadata = json.loads(text)
     except ValueError as error:

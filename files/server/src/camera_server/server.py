@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import socket
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -44,16 +46,38 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._cameras = cameras
         self._heartbeat: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told_to_end = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, then say so."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        # What is there by now stays: no look at all of it in the middle of a stream.
+        gc.collect()
+        gc.freeze()
         for listener in sockets or []:
             _log.info("listening", extra={"url": _url(listener)})
         notify.notify(notify.READY)
         interval = notify.watchdog_interval()
         if interval is not None:
             self._heartbeat = asyncio.create_task(_beat(interval, self._cameras))
+
+    async def main_loop(self) -> None:
+        """Wait for the end. uvicorn looks for it ten times a second, at an idle board's cost."""
+        seconds = 0
+        # It renews the time that answers tell at each tenth of its own turns.
+        while not await self.on_tick(10 * seconds):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._told_to_end.wait()
+            seconds += 1
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        super().handle_exit(sig, frame)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._told_to_end.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then everything else. Camera processes are gone afterwards."""

@@ -52,13 +52,14 @@ class RecordWriter:
 
     def _write(self, record: Record) -> None:
         pieces = pack(record)
-        length = sum(map(len, pieces))
         with self._lock:
             try:
-                written = os.writev(self._fd, pieces)
-                if written < length:
-                    rest = memoryview(b"".join(pieces))[written:]
-                    while rest:
-                        rest = rest[os.write(self._fd, rest) :]
+                rest = sum(map(len, pieces)) - os.writev(self._fd, pieces)
+                if rest:
+                    self._write_all(memoryview(b"".join(pieces))[-rest:])
             except OSError:
                 os._exit(1)
+
+    def _write_all(self, data: memoryview) -> None:
+        while data:
+            data = data[os.write(self._fd, data) :]
