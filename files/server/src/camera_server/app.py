@@ -174,6 +174,13 @@ async def readyz(request: Request, cameras: AllCameras) -> Response:
     return PlainTextResponse(reasons, 503)
 
 
+@_whole_server.get("/cameras")
+async def states(cameras: AllCameras) -> Response:
+    """Answer with what each camera is doing, in the order of the settings; never opens one."""
+    described = [_describe(feed).model_dump(mode="json") for feed in cameras.feeds.values()]
+    return JSONResponse({"cameras": described})
+
+
 @_one_camera.get("/video")
 async def video(camera: Camera) -> Response:
     """Answer with the camera's pictures as multipart/x-mixed-replace, without an end."""
