@@ -46,7 +46,8 @@ def open_page(url: str, size: ViewportSize = DESKTOP, script: bool = True) -> It
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=arguments)
         try:
-            page = browser.new_page(viewport=size, java_script_enabled=script)
+            # A context by itself, so that the page may have others beside it.
+            page = browser.new_context(viewport=size, java_script_enabled=script).new_page()
             # A page with an endless image never ends loading.
             page.goto(url, wait_until="commit")
             yield page

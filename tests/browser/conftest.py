@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from camera_server.credentials import (
@@ -23,12 +26,13 @@ from camera_server.credentials import (
 class Server:
     """A server that can be stopped, and started again at the same address.
 
-    With a credentials file it asks who wants to watch.
+    With a credentials file it asks who wants to watch; ``config``: a file with its cameras.
     """
 
-    def __init__(self, credentials: Path | None = None) -> None:
+    def __init__(self, credentials: Path | None = None, config: Path | None = None) -> None:
         self.url = ""
         self._credentials = credentials
+        self._arguments = [] if config is None else ["--config", str(config)]
         self._port = "0"
         self._process: subprocess.Popen[str] | None = None
 
@@ -39,7 +43,7 @@ class Server:
             settings["CAMERA_SERVER_CREDENTIALS"] = str(self._credentials)
             settings["CAMERA_SERVER_HOST"] = "127.0.0.1"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "camera_server"],
+            [sys.executable, "-m", "camera_server", *self._arguments],
             env={**os.environ, **settings},
             stderr=subprocess.PIPE,
             text=True,
@@ -51,6 +55,16 @@ class Server:
             assert line, f"the server has ended: {said}"
             said += line
         self.url, self._port = f"{address[0]}/", address[1]
+
+    def cameras(self) -> list[dict[str, Any]]:
+        """Return what it says that its cameras do, asked by a connection that no browser knows."""
+        with urllib.request.urlopen(self.url + "cameras", timeout=10) as answer:  # noqa: S310
+            states: list[dict[str, Any]] = json.load(answer)["cameras"]
+        return states
+
+    def viewers(self) -> int:
+        """Return how many streams it sends now."""
+        return sum(camera["viewers"] for camera in self.cameras())
 
     def stop(self) -> None:
         """End it, if it runs, and wait until it is gone."""
@@ -73,6 +87,24 @@ def server_url() -> Iterator[str]:
 def server() -> Iterator[Server]:
     """Yield a server that the test may stop."""
     server = Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def six_cameras(tmp_path: Path) -> Iterator[Server]:
+    """Yield a server with more cameras than a browser shows as streams."""
+    config = tmp_path / "camera-server.toml"
+    config.write_text(
+        "".join(
+            f'[[camera]]\nname = "{name}"\nsource = "test-pattern"\nfps = 10\n'
+            for name in ("front", "back", "garden", "door", "cellar", "a-" + "long-name-" * 6 + "x")
+        )
+    )
+    server = Server(config=config)
     try:
         server.start()
         yield server
