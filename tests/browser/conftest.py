@@ -94,16 +94,26 @@ def server() -> Iterator[Server]:
         server.stop()
 
 
+# More than a browser shows as streams, and the longest name that the settings allow.
+SIX_CAMERAS = ("front", "back", "garden", "door", "cellar", "a" + "-long-name" * 6 + "-x")
+
+
 @pytest.fixture
-def six_cameras(tmp_path: Path) -> Iterator[Server]:
-    """Yield a server with more cameras than a browser shows as streams."""
-    config = tmp_path / "camera-server.toml"
-    config.write_text(
+def config(tmp_path: Path) -> Path:
+    """Return a file with six cameras."""
+    path = tmp_path / "camera-server.toml"
+    path.write_text(
         "".join(
             f'[[camera]]\nname = "{name}"\nsource = "test-pattern"\nfps = 10\n'
-            for name in ("front", "back", "garden", "door", "cellar", "a-" + "long-name-" * 6 + "x")
+            for name in SIX_CAMERAS
         )
     )
+    return path
+
+
+@pytest.fixture
+def six_cameras(config: Path) -> Iterator[Server]:
+    """Yield a server with six cameras."""
     server = Server(config=config)
     try:
         server.start()
@@ -115,8 +125,8 @@ def six_cameras(tmp_path: Path) -> Iterator[Server]:
 class RestrictedServer(Server):
     """A server that lets in the user ``anna`` and whoever has the token."""
 
-    def __init__(self, credentials: Path) -> None:
-        super().__init__(credentials)
+    def __init__(self, credentials: Path, config: Path | None = None) -> None:
+        super().__init__(credentials, config)
         self.password = secrets.token_urlsafe(9)
         self.token = secrets.token_urlsafe(18)
         self.change(self.password)
@@ -133,6 +143,17 @@ class RestrictedServer(Server):
 def restricted(tmp_path: Path) -> Iterator[RestrictedServer]:
     """Yield a server that asks for credentials."""
     server = RestrictedServer(tmp_path / "credentials.json")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def restricted_six(tmp_path: Path, config: Path) -> Iterator[RestrictedServer]:
+    """Yield a server with six cameras that asks for credentials."""
+    server = RestrictedServer(tmp_path / "credentials.json", config)
     try:
         server.start()
         yield server
