@@ -13,6 +13,7 @@ from tests.browser.chromium import (
     count_pictures_of_all,
     open_page,
     wait_until,
+    wait_until_it_moves,
 )
 from tests.browser.conftest import SIX_CAMERAS, Server
 
@@ -47,6 +48,10 @@ def test_the_first_camera_is_shown_without_javascript(six_cameras: Server) -> No
     with open_page(six_cameras.url, script=False) as page:
         wait_until(lambda: six_cameras.cameras()[0]["viewers"] == 1, "the first one's viewer")
         expect(page.locator("img")).to_have_count(1)
+        box = page.locator("img").bounding_box()
+        assert box is not None
+        assert box["width"] > 900
+        wait_until_it_moves(page)
 
 
 @pytest.mark.parametrize(
