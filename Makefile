@@ -12,7 +12,7 @@ LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser devices bootstrap bench-bootstrap vm-check requirements clean
+.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser devices bootstrap bench-bootstrap bench-server vm-check requirements clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -72,6 +72,9 @@ bootstrap: $(READY)  ## What bootstrap does with a bare device before the role c
 
 bench-bootstrap: $(READY)  ## How long the second bootstrap takes against the first
 	@$(BIN)/python -m tests.lab bench-bootstrap
+
+bench-server: $(READY)  ## What a viewer costs the server, beside other servers (a quarter of an hour)
+	@$(BIN)/python -m tests.benchmark.server $(BENCH)
 
 vm-check: $(READY)  ## What needs a kernel of its own, in a virtual machine (slow)
 	python -m pytest -q -s tests/vm
