@@ -6,11 +6,19 @@ import io
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from PIL import Image, ImageChops
-from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    Locator,
+    Page,
+    Playwright,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 # Without these, Chromium talks to its maker's hosts at every start.
 _ARGUMENTS = (
@@ -37,21 +45,28 @@ LAN_HOST = "camera.test"
 
 
 @contextmanager
+def launch(playwright: Playwright) -> Iterator[Browser]:
+    """Start a browser, and end it."""
+    arguments = [*_ARGUMENTS, f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1"]
+    browser = playwright.chromium.launch(executable_path=executable(), args=arguments)
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+@contextmanager
 def open_page(url: str, size: ViewportSize = DESKTOP, script: bool = True) -> Iterator[Page]:
     """Open a page in a new, empty browser profile, with a window of so many pixels.
 
     ``script``: whether JavaScript is on.
     """
-    arguments = [*_ARGUMENTS, f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable(), args=arguments)
-        try:
-            page = browser.new_page(viewport=size, java_script_enabled=script)
-            # A page with an endless image never ends loading.
-            page.goto(url, wait_until="commit")
-            yield page
-        finally:
-            browser.close()
+    with sync_playwright() as playwright, launch(playwright) as browser:
+        # A context by itself, so that the page may have others beside it.
+        page = browser.new_context(viewport=size, java_script_enabled=script).new_page()
+        # A page with an endless image never ends loading.
+        page.goto(url, wait_until="commit")
+        yield page
 
 
 def picture(page: Page) -> Image.Image:
@@ -61,10 +76,12 @@ def picture(page: Page) -> Image.Image:
 
 def wait_until_live(page: Page, timeout: float = 15) -> None:
     """Wait (s) until the page says that its picture is live, and one has been decoded."""
-    expect(page.locator("[aria-live]")).to_have_text(re.compile("live"), timeout=timeout * 1000)
+    state = page.locator("[aria-live]").first
+    expect(state).to_have_text(re.compile("^live"), timeout=timeout * 1000)
     deadline = time.monotonic() + timeout
-    # wait_for_function would need the page's content security policy to allow eval.
-    while page.locator("img").first.evaluate("image => image.naturalWidth") == 0:
+    # wait_for_function would need the page's content security policy to allow eval. The empty
+    # picture that the page puts in the place of a stream is one pixel wide.
+    while page.locator("img").first.evaluate("image => image.naturalWidth") <= 1:
         assert time.monotonic() < deadline, f"no picture within {timeout:.0f} s"
         page.wait_for_timeout(50)
 
@@ -82,3 +99,53 @@ def wait_until_it_moves(page: Page, tries: int = 20) -> tuple[Image.Image, Image
         if ImageChops.difference(before, after).getbbox():
             return before, after
     raise AssertionError(f"the picture has not moved in {tries} looks")
+
+
+# Looks whenever the browser paints, at a quarter of the test pattern's size, which tells one of
+# its pictures from the next.
+_COUNT_PICTURES = """
+(image, seconds) => { image.counted = new Promise(resolve => {
+  const canvas = new OffscreenCanvas(160, 120);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const end = performance.now() + seconds * 1000;
+  let last;
+  let count = 0;
+  const look = () => {
+    context.drawImage(image, 0, 0, 160, 120);
+    const pixels = new Uint32Array(context.getImageData(0, 0, 160, 120).data.buffer);
+    const digest = pixels.reduce((sum, pixel) => (sum * 31 + pixel) | 0, 0);
+    if (digest !== last) count += 1;
+    last = digest;
+    if (performance.now() < end) requestAnimationFrame(look);
+    else resolve(count);
+  };
+  look();
+}); }
+"""
+
+
+def count_pictures(image: Locator, seconds: float) -> int:
+    """Return how many pictures, each unlike the one before, the browser shows in so many seconds.
+
+    One that stands still counts as one.
+    """
+    return count_pictures_of_all([image], seconds)[0]
+
+
+def count_pictures_of_all(images: list[Locator], seconds: float) -> list[int]:
+    """Return for each of these images what ``count_pictures`` does, of the same seconds."""
+    for image in images:
+        image.evaluate(_COUNT_PICTURES, seconds)
+    return [int(image.evaluate("image => image.counted")) for image in images]
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15) -> None:
+    """Wait (s) for something that happens outside of the page.
+
+    Raises:
+        AssertionError: it has not; ``what`` says so.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        time.sleep(0.1)

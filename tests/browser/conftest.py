@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from camera_server.credentials import (
@@ -23,12 +26,13 @@ from camera_server.credentials import (
 class Server:
     """A server that can be stopped, and started again at the same address.
 
-    With a credentials file it asks who wants to watch.
+    With a credentials file it asks who wants to watch; ``config``: a file with its cameras.
     """
 
-    def __init__(self, credentials: Path | None = None) -> None:
+    def __init__(self, credentials: Path | None = None, config: Path | None = None) -> None:
         self.url = ""
         self._credentials = credentials
+        self._arguments = [] if config is None else ["--config", str(config)]
         self._port = "0"
         self._process: subprocess.Popen[str] | None = None
 
@@ -39,7 +43,7 @@ class Server:
             settings["CAMERA_SERVER_CREDENTIALS"] = str(self._credentials)
             settings["CAMERA_SERVER_HOST"] = "127.0.0.1"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "camera_server"],
+            [sys.executable, "-m", "camera_server", *self._arguments],
             env={**os.environ, **settings},
             stderr=subprocess.PIPE,
             text=True,
@@ -51,6 +55,16 @@ class Server:
             assert line, f"the server has ended: {said}"
             said += line
         self.url, self._port = f"{address[0]}/", address[1]
+
+    def cameras(self) -> list[dict[str, Any]]:
+        """Return what it says that its cameras do, asked by a connection that no browser knows."""
+        with urllib.request.urlopen(self.url + "cameras", timeout=10) as answer:  # noqa: S310
+            states: list[dict[str, Any]] = json.load(answer)["cameras"]
+        return states
+
+    def viewers(self) -> int:
+        """Return how many streams it sends now."""
+        return sum(camera["viewers"] for camera in self.cameras())
 
     def stop(self) -> None:
         """End it, if it runs, and wait until it is gone."""
@@ -80,11 +94,39 @@ def server() -> Iterator[Server]:
         server.stop()
 
 
+# More than a browser shows as streams, and the longest name that the settings allow.
+SIX_CAMERAS = ("front", "back", "garden", "door", "cellar", "a" + "-long-name" * 6 + "-x")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Return a file with six cameras."""
+    path = tmp_path / "camera-server.toml"
+    path.write_text(
+        "".join(
+            f'[[camera]]\nname = "{name}"\nsource = "test-pattern"\nfps = 10\n'
+            for name in SIX_CAMERAS
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def six_cameras(config: Path) -> Iterator[Server]:
+    """Yield a server with six cameras."""
+    server = Server(config=config)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 class RestrictedServer(Server):
     """A server that lets in the user ``anna`` and whoever has the token."""
 
-    def __init__(self, credentials: Path) -> None:
-        super().__init__(credentials)
+    def __init__(self, credentials: Path, config: Path | None = None) -> None:
+        super().__init__(credentials, config)
         self.password = secrets.token_urlsafe(9)
         self.token = secrets.token_urlsafe(18)
         self.change(self.password)
@@ -101,6 +143,17 @@ class RestrictedServer(Server):
 def restricted(tmp_path: Path) -> Iterator[RestrictedServer]:
     """Yield a server that asks for credentials."""
     server = RestrictedServer(tmp_path / "credentials.json")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def restricted_six(tmp_path: Path, config: Path) -> Iterator[RestrictedServer]:
+    """Yield a server with six cameras that asks for credentials."""
+    server = RestrictedServer(tmp_path / "credentials.json", config)
     try:
         server.start()
         yield server

@@ -141,6 +141,10 @@ def test_paths_by_name(tmp_path: Path) -> None:
         assert server.state("/cameras/back/state")["name"] == "back"
         assert decode(server.get("/cameras/back/snapshot")[1]).size == (320, 240)
         assert server.state()["state"] == "idle", "only the camera that is wanted was opened"
+        everyone = server.state("/cameras")["cameras"]
+        assert [camera["name"] for camera in everyone] == ["front", "back"]
+        assert [camera["state"] for camera in everyone] == ["idle", "live"], "asking opens nothing"
+        assert everyone[0] == server.state("/cameras/front/state")
         viewer = server.watch("/cameras/back/video")
         first, second = viewer.until("live"), viewer.part()
         while second.sequence == first.sequence:

@@ -78,6 +78,12 @@ class CameraState(BaseModel):
     pid: int | None
 
 
+class CameraStates(BaseModel):
+    """What ``/cameras`` tells: the states of all cameras, in the order of the settings."""
+
+    cameras: list[CameraState]
+
+
 class Cameras:
     """All cameras by name, in the order of the settings."""
 
@@ -248,6 +254,13 @@ async def readyz(request: Request, cameras: AllCameras) -> Response:
         return PlainTextResponse("not ready\n", 503)
     reasons = "".join(f"{feed.settings.name}: {feed.reason}\n" for feed in lost)
     return PlainTextResponse(reasons, 503)
+
+
+@_whole_server.get("/cameras", response_model=CameraStates)
+async def states(cameras: AllCameras) -> Response:
+    """Answer with what each camera is doing, in the order of the settings; never opens one."""
+    described = CameraStates(cameras=[_describe(feed) for feed in cameras.feeds.values()])
+    return JSONResponse(described.model_dump(mode="json"))
 
 
 @_whole_server.get("/metrics", response_class=PlainTextResponse)
