@@ -18,6 +18,7 @@ DOCUMENTED = " ".join(
 )
 CAMERA = {"name": "door", "source": "test-pattern"}
 REAL = {"name": "door", "source": "picamera2"}
+FILM = {"name": "door", "source": "replay"}
 ANNA = {"name": "anna", "password": "correct horse"}
 
 CASES: dict[str, tuple[dict[str, object], str]] = {
@@ -51,7 +52,7 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
     ),
     "source": (
         {"camera_app_cameras": [{"name": "door", "source": "webcam"}]},
-        "value of source must be one of: picamera2, test-pattern, got: webcam",
+        "value of source must be one of: picamera2, test-pattern, replay, got: webcam",
     ),
     "camera's name": (
         {"camera_app_cameras": [CAMERA | {"name": "Door"}]},
@@ -95,6 +96,46 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
         {"camera_app_cameras": [CAMERA | {"model": "/x.rpk"}]},
         "camera_app_cameras: model of door is /x.rpk, and its source is test-pattern; allowed is a"
         " network for a camera of source picamera2",
+    ),
+    "replay": (
+        {"camera_app_cameras": [FILM | {"replay": "/srv/film.mp4"}]},
+        "camera_app_cameras: replay of door is /srv/film.mp4, and garden has no such folder or"
+        " film; allowed is the path of a folder of JPEGs (.jpg, .jpeg) or of a film of them"
+        " (.mjpeg, .mjpg)",
+    ),
+    "hidden replay": (
+        {"camera_app_cameras": [FILM | {"replay": "/home/pi/film.mjpeg"}]},
+        'camera_app_cameras: replay of door is "/home/pi/film.mjpeg"; allowed is an absolute path'
+        " on the device that is not in /home, /root, /run/user, /tmp or /var/tmp",
+    ),
+    "drawn replay": (
+        {"camera_app_cameras": [CAMERA | {"replay": "/srv/film.mjpeg"}]},
+        "camera_app_cameras: replay of door is /srv/film.mjpeg, and its source is test-pattern;"
+        " allowed is a recording for a camera of source replay, which needs one",
+    ),
+    "no replay": (
+        {"camera_app_cameras": [FILM]},
+        "camera_app_cameras: replay of door is unset, and its source is replay; allowed is a"
+        " recording for a camera of source replay, which needs one",
+    ),
+    "flip": (
+        {"camera_app_cameras": [REAL | {"hflip": "yes"}]},
+        'camera_app_cameras: hflip of door is "yes"; allowed is true or false',
+    ),
+    "drawn flip": (
+        {"camera_app_cameras": [CAMERA | {"hflip": False, "vflip": True}]},
+        "camera_app_cameras: vflip of door is true, and its source is test-pattern; allowed is"
+        " true for a camera of source picamera2",
+    ),
+    "viewers": (
+        {"camera_app_max_viewers": 0},
+        "camera_app_max_viewers is 0; allowed is 1 to 10000",
+    ),
+    "origin": (
+        {"camera_app_cors_origins": ["*", "https://site.example/"]},
+        'camera_app_cors_origins: "https://site.example/" is no origin; allowed are * and'
+        " scheme://host or scheme://host:port, with http or https, in lower case and with nothing"
+        " behind",
     ),
     "host": (
         {"camera_app_host": "localhots"},

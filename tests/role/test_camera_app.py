@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import subprocess
+import tomllib
 from base64 import b64encode
 
 import pytest
@@ -64,6 +65,22 @@ def test_each_camera_has_its_own_size(group: str, name: str) -> None:
         with Viewer(_stream(group, name, camera["name"])) as viewer:
             size = viewer.first().decode().size
         assert size == (camera["width"], camera["height"])
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_recording_is_replayed(group: str, name: str) -> None:
+    film = (lab.folder(group) / "film.mjpeg").read_bytes()
+    with Viewer(_stream(group, name, "film")) as viewer:
+        seen = {part.jpeg for part in viewer.watch(1)}
+    assert len(seen) == 3, "the film has three pictures"
+    assert all(jpeg in film for jpeg in seen)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_the_server_is_told_the_bound_on_viewers_and_the_origins(group: str, name: str) -> None:
+    told = tomllib.loads(lab.execute(group, name, "cat", "/etc/rpi_camera/camera-server.toml"))
+    for setting in ("max_viewers", "cors_origins"):
+        assert told[setting] == VARIABLES[f"camera_app_{setting}"]
 
 
 @pytest.mark.parametrize("name", DEVICES)

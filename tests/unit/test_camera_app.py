@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
 from camera_server.credentials import NAME_PATTERN
-from camera_server.settings import CameraSettings, Settings
+from camera_server.settings import ORIGIN_PATTERN, CameraSettings, Settings
 from pydantic import ValidationError
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "camera_app"
@@ -48,24 +48,37 @@ def test_the_server_takes_the_role_s_names(name: str) -> None:
 
 @pytest.mark.parametrize("folder", ["usr/share/imx500-models", "opt", "homes", "tmpl"])
 def test_the_server_takes_the_role_s_networks(folder: str) -> None:
-    assert re.match(VARS["__camera_app_model_pattern"], f"/{folder}/x.rpk")
+    assert re.match(VARS["__camera_app_path_pattern"], f"/{folder}/x.rpk")
     assert _accepts("model", f"/{folder}/x.rpk")
 
 
 @pytest.mark.parametrize("folder", ["home/pi", "root", "run/user/1000", "tmp", "var/tmp"])
-def test_a_network_that_the_unit_s_sandbox_hides_is_not_allowed(folder: str) -> None:
-    assert not re.match(VARS["__camera_app_model_pattern"], f"/{folder}/x.rpk")
+def test_a_path_that_the_unit_s_sandbox_hides_is_not_allowed(folder: str) -> None:
+    assert not re.match(VARS["__camera_app_path_pattern"], f"/{folder}/x.rpk")
+    assert not re.match(VARS["__camera_app_path_pattern"], "/" + folder.removesuffix("/pi"))
 
 
 @pytest.mark.parametrize("model", ["x.rpk", ""])
 def test_a_network_that_is_no_absolute_path_is_not_allowed(model: str) -> None:
-    assert not re.match(VARS["__camera_app_model_pattern"], model)
+    assert not re.match(VARS["__camera_app_path_pattern"], model)
     assert not _accepts("model", model)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"source": "picamera2", "camera_id": "0", "model": "/x.rpk", "hflip": True, "vflip": False},
+        {"source": "replay", "replay": "/srv/film.mjpeg"},
+    ],
+    ids=["picamera2", "replay"],
+)
 @pytest.mark.parametrize("trial", [False, True])
-def test_the_server_takes_the_role_s_file_in_the_trial_too(trial: bool) -> None:
-    camera = {"name": "door", "source": "picamera2", "camera_id": 0, "model": "/x.rpk", "fps": "5"}
+def test_the_server_takes_the_role_s_file_in_the_trial_too(
+    more: dict[str, Any], trial: bool
+) -> None:
+    camera = {"name": "door", "fps": "5", **more}
+    # As a number too, since YAML makes one of it.
+    camera |= {"camera_id": 0} if "camera_id" in camera else {}
     environment = jinja2.Environment(
         autoescape=jinja2.select_autoescape(default_for_string=False),
         trim_blocks=True,
@@ -78,14 +91,41 @@ def test_the_server_takes_the_role_s_file_in_the_trial_too(trial: bool) -> None:
         camera_app_access="open",
         camera_app_host="",
         camera_app_port=8080,
+        camera_app_max_viewers="7",
+        camera_app_cors_origins=["*", "https://site.example"],
         camera_app_cameras=[camera],
         __camera_app_is_trial=trial,
         __camera_app_ranges=VARS["__camera_app_ranges"],
     )
-    (taken,) = Settings.model_validate(tomllib.loads(text)).camera
-    real = CameraSettings(name="door", fps=5, camera_id="0", model="/x.rpk")
+    settings = Settings.model_validate(tomllib.loads(text))
+    assert trial or settings.max_viewers == 7
+    assert trial or settings.cors_origins == ("*", "https://site.example")
+    (taken,) = settings.camera
+    real = CameraSettings(name="door", fps=5, **more)
     drawn = CameraSettings(name="door", fps=5, source="test-pattern")
     assert taken == (drawn if trial else real)
+
+
+def test_the_server_takes_the_role_s_origins() -> None:
+    assert VARS["__camera_app_origin_pattern"] == ORIGIN_PATTERN.removesuffix("$") + r"\Z"
+
+
+@pytest.mark.parametrize(("viewers", "taken"), [(0, False), (1, True), (10000, True)])
+def test_the_server_takes_the_role_s_number_of_viewers(viewers: int, taken: bool) -> None:
+    preflight = (ROLE / "tasks/preflight.yml").read_text()
+    assert "camera_app_max_viewers | int in range(1, 10001)" in preflight
+    try:
+        Settings(max_viewers=viewers)
+    except ValidationError:
+        assert not taken
+    else:
+        assert taken
+
+
+@pytest.mark.parametrize("name", ["camera_app_max_viewers", "camera_app_cors_origins"])
+def test_the_role_has_the_server_s_defaults(name: str) -> None:
+    default = getattr(Settings(), name.removeprefix("camera_app_"))
+    assert OPTIONS[name]["default"] == (list(default) if isinstance(default, tuple) else default)
 
 
 def test_the_server_takes_the_role_s_users() -> None:

@@ -88,7 +88,7 @@ class Viewer:
         return part
 
     def read_to_the_end(self) -> None:
-        """Read until the server has ended the stream in due form, not broken it off."""
+        """Read until the server has ended the stream, not broken it off."""
         try:
             while True:
                 self.part()
@@ -178,8 +178,9 @@ class RunningServer:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line.rstrip("\n"))
-            if match := re.search(r"listening on http://.*:(\d+)$", self.log[-1]):
-                self.port = int(match[1])
+            if match := re.search(r"msg=listening url=(?:unix|http://.*):(\S+)$", self.log[-1]):
+                # Of a Unix socket there is a path instead, which the test knows.
+                self.port = int(match[1]) if match[1].isdecimal() else -1
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -190,11 +191,19 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_server(*arguments: str, **settings: str) -> Iterator[RunningServer]:
-    """Run a server with the test pattern on a port that it chooses itself."""
+def running_server(
+    *arguments: str, changed: str = "", **settings: str
+) -> Iterator[RunningServer]:
+    """Run a server with the test pattern on a port that it chooses itself.
+
+    ``changed``: Python that changes something of the server before it starts.
+    """
     usual = {"CAMERA_SERVER_PORT": "0", "CAMERA_SERVER_CAMERA": "test-pattern"}
+    start = ["-m", "camera_server"]
+    if changed:
+        start = ["-c", f"{changed}\nimport sys, camera_server.cli\nsys.exit(camera_server.cli.main())"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "camera_server", *arguments],
+        [sys.executable, *start, *arguments],
         env=environment(**usual | settings),
         stderr=subprocess.PIPE,
         text=True,
@@ -206,6 +215,14 @@ def running_server(*arguments: str, **settings: str) -> Iterator[RunningServer]:
         yield server
     finally:
         server.kill()
+
+
+def memory_kb(pid: int) -> int:
+    """Return what a process holds in memory (VmRSS), in kilobytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    match = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert match
+    return int(match[1])
 
 
 def listening_socket() -> socket.socket:

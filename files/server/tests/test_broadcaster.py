@@ -3,72 +3,101 @@ import time
 
 import pytest
 from camera_server import broadcaster as broadcaster_module
-from camera_server.broadcaster import Broadcaster, FrameState
+from camera_server.broadcaster import Broadcaster, FrameState, Part
+
+
+class Recorder:
+    """A viewer who is never busy and keeps all that he is offered."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.closed = False
+
+    def offer(self, part: Part) -> None:
+        self.parts.append(part)
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def publish(broadcaster: Broadcaster, jpeg: bytes, state: FrameState = FrameState.LIVE) -> None:
     broadcaster.publish(jpeg, state, time.monotonic_ns())
 
 
-def test_a_viewer_who_was_busy_gets_the_newest_frame_next() -> None:
-    async def watch() -> None:
-        broadcaster = Broadcaster()
-        publish(broadcaster, b"one")
-        first = await broadcaster.next_part(0)
-        assert first is not None
-        for jpeg in (b"two", b"three", b"four"):
-            publish(broadcaster, jpeg)
-        second = await broadcaster.next_part(first[0])
-        assert second is not None
-        assert b"\r\n\r\nfour\r\n" in second[1]
-
-    asyncio.run(watch())
-
-
 def test_all_viewers_share_one_part() -> None:
     async def watch() -> None:
         broadcaster = Broadcaster()
-        waiting = [asyncio.create_task(broadcaster.next_part(0)) for _turn in range(3)]
-        await asyncio.sleep(0)
+        viewers = [Recorder() for _turn in range(3)]
+        for viewer in viewers:
+            broadcaster.join(viewer)
+        assert broadcaster.viewers == 3
         publish(broadcaster, b"jpeg")
-        parts = [await task for task in waiting]
-        assert parts[0] is not None
-        assert all(part is not None and part[1] is parts[0][1] for part in parts)
+        assert len({id(viewer.parts[0].data) for viewer in viewers}) == 1
 
     asyncio.run(watch())
+
+
+def test_who_comes_sees_the_newest_frame_at_once() -> None:
+    async def watch() -> None:
+        broadcaster, viewer = Broadcaster(), Recorder()
+        publish(broadcaster, b"one")
+        publish(broadcaster, b"two")
+        broadcaster.join(viewer)
+        assert [part.sequence for part in viewer.parts] == [2]
+
+    asyncio.run(watch())
+
+
+def test_who_leaves_is_offered_nothing_more() -> None:
+    async def watch() -> None:
+        broadcaster, leaver, stayer = Broadcaster(), Recorder(), Recorder()
+        broadcaster.join(leaver)
+        broadcaster.join(stayer)
+        publish(broadcaster, b"one")
+        broadcaster.leave(leaver)
+        broadcaster.leave(leaver)
+        publish(broadcaster, b"two")
+        assert (len(leaver.parts), len(stayer.parts)) == (1, 2)
+        assert broadcaster.viewers == 1
+
+    asyncio.run(watch())
+
+
+def headers_of(part: Part) -> dict[bytes, bytes]:
+    head = part.data.partition(b"\r\n\r\n")[0]
+    return {name: value for name, value in (line.split(b": ") for line in head.split(b"\r\n"))}
 
 
 def test_a_part_tells_what_it_is_and_brings_the_next_boundary() -> None:
     async def watch() -> None:
         broadcaster = Broadcaster()
         publish(broadcaster, b"x", FrameState.STARTING)
-        publish(broadcaster, b"jpeg", FrameState.LOST)
-        upcoming = await broadcaster.next_part(0)
-        assert upcoming is not None
-        head, _blank, rest = upcoming[1].partition(b"\r\n\r\n")
-        headers = dict(line.split(b": ") for line in head.split(b"\r\n"))
-        assert rest == b"jpeg\r\n--frame\r\n"
+        broadcaster.publish(b"jpeg", FrameState.LOST, time.monotonic_ns() - 2 * 10**9)
+        assert broadcaster.part is not None
+        headers = headers_of(broadcaster.part)
+        assert broadcaster.part.data.partition(b"\r\n\r\n")[2] == b"jpeg\r\n--frame\r\n"
         assert headers[b"Content-Type"] == b"image/jpeg"
         assert headers[b"Content-Length"] == b"4"
         assert headers[b"X-Frame-State"] == b"lost"
         assert headers[b"X-Frame-Sequence"] == b"2"
-        assert abs(float(headers[b"X-Timestamp"]) - time.time()) < 1
+        assert float(headers[b"X-Frame-Age"]) == pytest.approx(2, abs=0.5)
+        assert float(headers[b"X-Timestamp"]) == pytest.approx(time.time() - 2, abs=0.5)
 
     asyncio.run(watch())
 
 
 def test_the_last_frame_comes_again_once_a_second() -> None:
     async def watch() -> None:
-        broadcaster = Broadcaster()
+        broadcaster, viewer = Broadcaster(), Recorder()
+        broadcaster.join(viewer)
         publish(broadcaster, b"jpeg")
-        turn, began, parts = 0, time.monotonic(), []
-        for _turn in range(3):
-            upcoming = await broadcaster.next_part(turn)
-            assert upcoming is not None
-            turn = upcoming[0]
-            parts.append(upcoming[1])
+        began = time.monotonic()
+        while len(viewer.parts) < 3:
+            await asyncio.sleep(0.01)
         assert 1.9 < time.monotonic() - began < 3
-        assert parts[0] is parts[2]
+        assert {part.sequence for part in viewer.parts} == {1}
+        ages = [float(headers_of(part)[b"X-Frame-Age"]) for part in viewer.parts]
+        assert ages == pytest.approx([0, 1, 2], abs=0.5), "each says how old it is by now"
 
     asyncio.run(watch())
 
@@ -77,27 +106,15 @@ def test_nothing_is_repeated_once_it_is_forgotten(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(broadcaster_module, "REPEAT_SECONDS", 0.02)
 
     async def watch() -> None:
-        broadcaster = Broadcaster()
+        broadcaster, viewer = Broadcaster(), Recorder()
+        broadcaster.join(viewer)
         publish(broadcaster, b"one")
         broadcaster.clear()
         await asyncio.sleep(0.1)  # nothing must happen, so there is nothing to wait for
-        publish(broadcaster, b"two")
-        upcoming = await broadcaster.next_part(0)
-        assert upcoming is not None
-        assert upcoming[0] == 2, "the second turn, since two frames were all that there was"
-
-    asyncio.run(watch())
-
-
-def test_one_viewer_who_gives_up_leaves_the_others_waiting() -> None:
-    async def watch() -> None:
-        broadcaster = Broadcaster()
-        leaver, stayer = (asyncio.create_task(broadcaster.next_part(0)) for _turn in range(2))
-        await asyncio.sleep(0)
-        leaver.cancel()
-        await asyncio.sleep(0)
-        publish(broadcaster, b"jpeg")
-        assert await stayer is not None
+        assert len(viewer.parts) == 1
+        late = Recorder()
+        broadcaster.join(late)
+        assert not late.parts
 
     asyncio.run(watch())
 
@@ -118,21 +135,24 @@ def test_a_snapshot_waits_for_a_live_frame_that_is_young_enough() -> None:
         new = await waiting
         assert new is not None
         assert new.jpeg == b"new"
+        assert new.tag != old.tag
 
     asyncio.run(watch())
 
 
-def test_closing_ends_those_who_wait_and_those_who_come_later() -> None:
+def test_closing_ends_those_who_watch_and_those_who_come_later() -> None:
     async def watch() -> None:
-        broadcaster = Broadcaster()
+        broadcaster, viewer, late = Broadcaster(), Recorder(), Recorder()
         publish(broadcaster, b"drawn", FrameState.LOST)
-        waiting = asyncio.create_task(broadcaster.next_part(1))
+        broadcaster.join(viewer)
         snapshot = asyncio.create_task(broadcaster.next_live(0))
         await asyncio.sleep(0)
         broadcaster.close()
-        assert await waiting is None
+        assert viewer.closed
         assert await snapshot is None
         publish(broadcaster, b"late")
-        assert await broadcaster.next_part(0) is None
+        broadcaster.join(late)
+        assert late.closed
+        assert (len(viewer.parts), late.parts) == (1, [])
 
     asyncio.run(watch())

@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 from camera_server import camera_process
 from camera_server.broadcaster import Frame, FrameState
-from camera_server.feed import CameraFeed, Patience, State
+from camera_server.feed import CameraFeed, Fault, Patience, State
 from camera_server.placeholder import draw_placeholder
 from camera_server.settings import CameraSettings
 from camera_server.task import CameraTask
@@ -67,12 +67,9 @@ async def running(feed: CameraFeed) -> AsyncIterator[None]:
 async def shown(feed: CameraFeed, *states: FrameState) -> list[Frame]:
     """Watch until frames of these states have come in this order; return the first of each."""
     found = []
-    turn = 0
     for state in states:
         while feed.broadcaster.newest is None or feed.broadcaster.newest.state is not state:
-            upcoming = await feed.broadcaster.next_part(turn)
-            assert upcoming is not None
-            turn = upcoming[0]
+            await asyncio.sleep(0.005)
         found.append(feed.broadcaster.newest)
     return found
 
@@ -121,18 +118,24 @@ def test_a_camera_process_is_told_all_of_its_camera_s_settings(starts: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("way", "reason"),
+    ("way", "fault", "reason"),
     [
-        ("error", "the cable is out"),
-        ("exit", "camera process ended with exit code 3"),
-        ("killed", "camera process was killed by signal 9 (Killed)"),
-        ("junk", "camera process sent something that is no frame: a record began with b'INFO'"),
-        ("closes", "camera process closed its output"),
-        ("hangs-once", "no frame for 0.3 s"),
-        ("overtaken", "no frame for 0.3 s"),
+        ("error", Fault.FAILED, "the cable is out"),
+        ("exit", Fault.ENDED, "camera process ended with exit code 3"),
+        ("killed", Fault.ENDED, "camera process was killed by signal 9 (Killed)"),
+        (
+            "junk",
+            Fault.GARBLED,
+            "camera process sent something that is no frame: a record began with b'INFO'",
+        ),
+        ("closes", Fault.ENDED, "camera process closed its output"),
+        ("hangs-once", Fault.HUNG, "no frame for 0.3 s"),
+        ("overtaken", Fault.HUNG, "no frame for 0.3 s"),
     ],
 )
-def test_a_lost_camera_is_shown_with_its_reason(starts: Path, way: str, reason: str) -> None:
+def test_a_lost_camera_is_shown_counted_and_logged_with_its_reason(
+    starts: Path, way: str, fault: Fault, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scene(feed: CameraFeed) -> None:
         with feed.wanted():
             (lost,) = await shown(feed, FrameState.LOST)
@@ -140,8 +143,13 @@ def test_a_lost_camera_is_shown_with_its_reason(starts: Path, way: str, reason: 
             assert feed.state is State.LOST
             assert feed.reason is not None
             assert feed.reason.startswith(reason)
+            assert feed.faults == dict.fromkeys(Fault, 0) | {fault: 1}
+            assert not feed.stuck
 
     play(way, starts, scene)
+    told = vars(caplog.records[-1])
+    assert (told["camera"], told["fault"]) == ("camera", fault.value)
+    assert told["reason"].startswith(reason)
 
 
 def test_a_camera_without_a_first_frame_is_given_longer(starts: Path) -> None:
@@ -210,6 +218,49 @@ def test_a_fault_of_our_own_does_not_end_the_feed(
 
     play("good", starts, scene)
     assert "a fault for this test" in caplog.text
+
+
+def test_a_feed_is_stuck_when_our_own_faults_do_not_end(
+    starts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("camera_server.feed._MARGIN_SECONDS", 0.5)
+    monkeypatch.setattr("camera_server.feed._FAULT_SECONDS", 0.1)
+    faults = []
+
+    def draw_or_fail(width: int, height: int, title: str, text: str) -> bytes:
+        if len(faults) < 10**6:
+            faults.append(title)
+            raise ValueError("a fault for this test")
+        return draw_placeholder(width, height, title, text)
+
+    monkeypatch.setattr("camera_server.feed.draw_placeholder", draw_or_fail)
+
+    async def scene(feed: CameraFeed) -> None:
+        assert not feed.stuck
+        with feed.wanted():
+            await until(lambda: len(faults) > 2)
+            assert not feed.stuck
+            await until(lambda: feed.stuck)
+            faults.extend([""] * 10**6)
+            await shown(feed, FrameState.LIVE)
+            assert not feed.stuck
+        await until(lambda: feed.state is State.IDLE)
+        await asyncio.sleep(0.7)  # longer than a step may take
+        assert not feed.stuck
+
+    play("good", starts, scene, idle_seconds=0.1)
+
+
+def test_a_feed_that_does_not_turn_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camera_server.feed._MARGIN_SECONDS", 0.2)
+
+    async def scene() -> None:
+        feed = CameraFeed(CameraSettings(), 60)  # and nobody runs it
+        with feed.wanted():
+            assert not feed.stuck
+            await until(lambda: feed.stuck)
+
+    asyncio.run(scene())
 
 
 @pytest.mark.usefixtures("a_fault_of_our_own")

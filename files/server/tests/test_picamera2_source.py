@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,13 @@ def all_records(
     count: int,
     camera_id: str | None = None,
     model: str | None = None,
+    flips: tuple[bool, bool] = (False, False),
     **behaviour: Any,
 ) -> list[Record]:
     """Do the same, with the record that says that the camera runs; it is not counted."""
     monkeypatch.setenv("FAKE_PICAMERA2", json.dumps(behaviour))
     task = CameraTask("front", "picamera2", 640, 480, 25, 70, camera_id, model, os.getpid())
+    task = replace(task, hflip=flips[0], vflip=flips[1])
 
     async def read() -> list[Record]:
         found: list[Record] = []
@@ -186,13 +189,42 @@ def test_a_camera_without_a_format_that_helps_is_told_so(
     assert reason(records(monkeypatch, 1, **camera)).startswith(f"the camera gives {wanted}")
 
 
-@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("camera", "encoder"),
+    [({}, "JpegEncoder"), ({"formats": ["MJPEG"], **USB}, "camera")],
+    ids=["encoded", "MJPEG"],
+)
 @pytest.mark.usefixtures("log")
-def test_that_the_camera_runs_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any]
+def test_that_the_camera_runs_is_said_once_and_what_makes_the_jpegs(
+    monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any], encoder: str
 ) -> None:
-    kinds = [record.kind for record in all_records(monkeypatch, 10, **camera)]
-    assert kinds.count(Kind.STARTED) == 1
+    found = all_records(monkeypatch, 10, **camera)
+    started = [record.metadata for record in found if record.kind is Kind.STARTED]
+    assert started == [{"encoder": encoder}]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("flips", [(True, True), (True, False), (False, True)])
+def test_a_picture_is_mirrored_by_the_camera(
+    log: Path, monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any], flips: tuple[bool, bool]
+) -> None:
+    assert records(monkeypatch, 1, flips=flips, **camera)[0].kind is Kind.FRAME
+    for made in calls(log, "create_video_configuration"):
+        assert made["transform"] == {"hflip": flips[0], "vflip": flips[1]}
+
+
+@BOTH_WAYS
+def test_a_camera_that_cannot_mirror_is_said(
+    log: Path, monkeypatch: pytest.MonkeyPatch, camera: dict[str, Any]
+) -> None:
+    found = records(monkeypatch, 1, flips=(True, False), **camera | {"mirrors": False})
+    assert reason(found) == (
+        "the camera gives hflip = false and vflip = false instead of hflip = true and "
+        "vflip = false: it cannot mirror its picture so, as USB cameras cannot; "
+        "leave hflip and vflip out"
+    )
+    assert not calls(log, "start")
+    assert not calls(log, "start_recording")
 
 
 @pytest.mark.parametrize("levels", [None, "RPI:DEBUG"])

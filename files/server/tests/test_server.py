@@ -27,7 +27,7 @@ def shared() -> Iterator[RunningServer]:
     with running_server(CAMERA_SERVER_IDLE_SECONDS="0.5") as server:
         yield server
         server.stop()
-        assert not [line for line in server.log if not line.startswith("INFO: ")], server.log
+        assert not [line for line in server.log if not line.startswith("level=INFO ")], server.log
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_ten_open_streams_end_with_the_server(server: RunningServer) -> None:
     assert not is_running(pid)
     for viewer in viewers:
         viewer.read_to_the_end()
-    assert not [line for line in server.log if not line.startswith("INFO: ")], server.log
+    assert not [line for line in server.log if not line.startswith("level=INFO ")], server.log
 
 
 def test_a_snapshot_that_waits_does_not_hold_up_the_end() -> None:

@@ -1,4 +1,6 @@
+import json
 import os
+import socket
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -72,10 +74,17 @@ def test_the_environment_speaks_about_the_server_and_the_first_camera(tmp_path: 
         ('access = "public"', "access", "'public'", "'restricted' or 'open'"),
         ("credentials = 1", "credentials", "1", "the path of a credentials file"),
         ("idle_seconds = -1", "idle_seconds", "-1", "0 to 86400"),
+        ("max_viewers = 0", "max_viewers", "0", "viewers from 1 to 10000"),
+        ("max_viewers = 10001", "max_viewers", "10001", "viewers from 1 to 10000"),
+        ("max_viewers = true", "max_viewers", "True", "viewers from 1 to 10000"),
+        ('cors_origins = "*"', "cors_origins", "'*'", "a list of origins"),
+        ("cors_origins = [1]", "cors_origins[0]", "1", "a list of origins"),
+        ('socket = "run/s"', "socket", "'run/s'", "absolute path of a Unix socket"),
+        ('socket = "/run/\\u0000"', "socket", "'/run/\\x00'", "absolute path of a Unix socket"),
         ("camera = []", "camera", "[]", "at least one"),
         ("camera = [1]", "camera[0]", "1", "[[camera]] table"),
         ('[[camera]]\nname = "Front"', "camera[0].name", "'Front'", "a-z, 0-9"),
-        ('[[camera]]\nsource = "usb"', "camera[0].source", "'usb'", "'picamera2' or"),
+        ('[[camera]]\nsource = "usb"', "camera[0].source", "'usb'", "'test-pattern' or"),
         ("[[camera]]\nwidth = 641", "camera[0].width", "641", "even"),
         ("[[camera]]\nheight = 16", "camera[0].height", "16", "64 to 9152"),
         ("[[camera]]\nfps = true", "camera[0].fps", "True", "1 to 120"),
@@ -83,6 +92,10 @@ def test_the_environment_speaks_about_the_server_and_the_first_camera(tmp_path: 
         ("[[camera]]\ncamera_id = 1.5", "camera[0].camera_id", "1.5", "index"),
         ("[[camera]]\nmodel = true", "camera[0].model", "True", "path of a network"),
         ('[[camera]]\nmodel = "x.rpk"', "camera[0].model", "'x.rpk'", "absolute path"),
+        ("[[camera]]\nreplay = 1", "camera[0].replay", "1", "the path of a folder of JPEGs"),
+        ('[[camera]]\nreplay = ""', "camera[0].replay", "''", "the path of a folder of JPEGs"),
+        ("[[camera]]\nhflip = 1", "camera[0].hflip", "1", "true or false"),
+        ('[[camera]]\nvflip = "true"', "camera[0].vflip", "'true'", "true or false"),
         ('[[camera]]\nmodel = ""', "camera[0].model", "''", "absolute path"),
     ],
 )
@@ -165,6 +178,85 @@ def test_credentials_of_systemd_are_taken_when_nothing_else_is_said(tmp_path: Pa
     assert str(given) in message
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "**",
+        "site.example",
+        "ftp://site.example",
+        "https://",
+        "https://site.example/",
+        "https://site.example/a",
+        "https://Site.example",
+        "https://anna@site.example",
+        "https://site.example:",
+        "https://site.example:0",
+        "https://site.example:080",
+        "https://site.example:65536",
+        "https://*.example",
+        "https://site.example\n",
+    ],
+)
+def test_an_origin_is_a_scheme_and_a_host_and_nothing_behind(tmp_path: Path, origin: str) -> None:
+    text = f'cors_origins = ["http://a.example", {json.dumps(origin)}]'
+    (message,) = problems(tmp_path, text)
+    assert f"camera-server.toml: cors_origins[1] = {origin!r} is not allowed" in message
+    assert "each '*' or 'scheme://host[:port]'" in message
+
+
+def test_origins_come_as_a_list_or_with_commas_from_the_environment(tmp_path: Path) -> None:
+    origins = ("*", "http://192.0.2.1:8000", "https://[2001:db8::1]:443", "https://site.example")
+    text = f"cors_origins = {json.dumps(origins)}\nmax_viewers = 1"
+    loaded = load_settings(write(tmp_path, text), {})
+    assert (loaded.cors_origins, loaded.max_viewers) == (origins, 1)
+    environment = {
+        "CAMERA_SERVER_CORS_ORIGINS": "http://localhost:3000, https://site.example",
+        "CAMERA_SERVER_MAX_VIEWERS": "10000",
+    }
+    loaded = load_settings(write(tmp_path, text), environment)
+    assert loaded.cors_origins == ("http://localhost:3000", "https://site.example")
+    assert loaded.max_viewers == 10000
+    assert (Settings().cors_origins, Settings().max_viewers) == ((), 50)
+    (message,) = problems(tmp_path, "", CAMERA_SERVER_CORS_ORIGINS="https://site.example,usb")
+    assert message.startswith("CAMERA_SERVER_CORS_ORIGINS[1] = 'usb' is not allowed")
+
+
+def test_a_socket_is_as_long_as_the_kernel_takes(tmp_path: Path) -> None:
+    fits = "/" + "ä" * 53
+    assert len(fits.encode()) == 107
+    assert load_settings(None, {"CAMERA_SERVER_SOCKET": fits}).socket == fits
+    listener = socket.socket(socket.AF_UNIX)
+    with pytest.raises(OSError, match="AF_UNIX path too long"):
+        listener.bind(fits + "x")
+    listener.close()
+    (message,) = problems(tmp_path, f'socket = "{fits}x"')
+    assert f"socket = '{fits}x' is not allowed: it must be the absolute path" in message
+    assert "at most 107 bytes" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "others"),
+    [
+        ('host = "127.0.0.1"', "host = '127.0.0.1'"),
+        ("port = 8080", "port = 8080"),
+        ('host = "::"\nport = 81', "host = '::' and port = 81"),
+    ],
+)
+def test_a_socket_stands_in_place_of_host_and_port(tmp_path: Path, text: str, others: str) -> None:
+    (message,) = problems(tmp_path, text, CAMERA_SERVER_SOCKET="/run/camera.sock")
+    assert message == (
+        f"socket = '/run/camera.sock' is not allowed with {others}: the server listens either on "
+        "a socket or on a host and port; remove one of them"
+    )
+
+
+@pytest.mark.parametrize("more", ["", 'access = "open"', 'credentials = "c.json"'])
+def test_a_socket_is_as_good_as_loopback(tmp_path: Path, more: str) -> None:
+    text = f'socket = "/run/camera.sock"\n{more}'
+    assert load_settings(write(tmp_path, text), {}).socket == "/run/camera.sock"
+
+
 def test_a_file_that_was_asked_for_must_be_there_and_be_toml(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no such file"):
         load_settings(tmp_path / "absent.toml", {})
@@ -182,6 +274,44 @@ def test_a_network_is_for_a_real_camera_only(tmp_path: Path) -> None:
         "model = '/x.rpk' is not allowed for the camera 'door', whose source is 'test-pattern': "
         "only one with source = 'picamera2' takes a network"
     )
+
+
+def test_a_recording_belongs_to_the_source_that_replays_it(tmp_path: Path) -> None:
+    text = '[[camera]]\n[[camera]]\nname = "door"\n'
+    (message,) = problems(tmp_path, text + 'replay = "/all"')
+    assert message == (
+        "replay = '/all' is not allowed for the camera 'door', whose source is 'picamera2': "
+        "only one with source = 'replay' takes a recording"
+    )
+    (message,) = problems(tmp_path, text + 'source = "replay"')
+    assert message == (
+        "source = 'replay' is not allowed for the camera 'door' without replay: set replay to the "
+        "path of a folder of JPEGs (*.jpg, *.jpeg) or a film of them (*.mjpeg, *.mjpg), all of the "
+        "set size"
+    )
+    (message,) = problems(tmp_path, "", CAMERA_SERVER_REPLAY="/all")
+    assert "replay = '/all' is not allowed for the camera 'camera'" in message
+    (message,) = problems(tmp_path, "", CAMERA_SERVER_CAMERA="replay")
+    assert "source = 'replay' is not allowed for the camera 'camera' without replay" in message
+    environment = {"CAMERA_SERVER_CAMERA": "replay", "CAMERA_SERVER_REPLAY": "all"}
+    assert load_settings(None, environment).camera[0].replay == "all"
+
+
+@pytest.mark.parametrize("flip", ["hflip", "vflip"])
+def test_a_picture_is_mirrored_by_a_real_camera_only(tmp_path: Path, flip: str) -> None:
+    variable = f"CAMERA_SERVER_{flip.upper()}"
+    assert getattr(load_settings(None, {variable: "true"}).camera[0], flip) is True
+    assert getattr(load_settings(None, {variable: "false"}).camera[0], flip) is False
+    assert getattr(CameraSettings(), flip) is False
+    (message,) = problems(tmp_path, "", **{variable: "yes"})
+    assert message == f"{variable} = 'yes' is not allowed: it must be true or false"
+    text = '[[camera]]\nname = "door"\nsource = "test-pattern"\n'
+    (message,) = problems(tmp_path, f"{text}{flip} = true")
+    assert message == (
+        f"{flip} = true is not allowed for the camera 'door', whose source is 'test-pattern': "
+        "only one with source = 'picamera2' can mirror its picture"
+    )
+    assert load_settings(write(tmp_path, f"{text}{flip} = false"), {})
 
 
 def test_a_network_that_is_not_there_fails_the_check(

@@ -1,12 +1,14 @@
 import asyncio
+import itertools
 import time
 from typing import Any
 
 import pytest
+from camera_server import stream as stream_module
 from camera_server.broadcaster import FrameState
 from camera_server.feed import CameraFeed
 from camera_server.settings import CameraSettings
-from camera_server.stream import MjpegStream
+from camera_server.stream import MjpegStream, Pace
 
 
 class Connection:
@@ -76,3 +78,42 @@ def test_a_fault_while_sending_is_not_swallowed() -> None:
             await stream({}, Connection().receive, send)
 
     asyncio.run(watch())
+
+
+def test_a_viewer_who_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "STALL_SECONDS", 0.1)
+
+    async def watch() -> None:
+        feed, connection = CameraFeed(CameraSettings(), 60), Connection()
+        connection.fills = b"first"
+        publish(feed, b"first")
+        async with asyncio.timeout(5):
+            await MjpegStream(feed)({}, connection.receive, connection.send)
+        assert feed.broadcaster.totals.expelled == 1
+        assert feed.broadcaster.viewers == 0
+
+    asyncio.run(watch())
+
+
+@pytest.mark.parametrize(
+    ("camera_fps", "fps", "expected"),
+    [(30, 10, 10), (30, 20, 20), (30, 7, 7), (30, 0.5, 0.5), (30, 30, 30), (30, 60, 30), (5, 3, 3)],
+)
+def test_a_thinner_stream_has_the_rate_that_was_asked_for(
+    camera_fps: int, fps: float, expected: float
+) -> None:
+    pace = Pace(fps, camera_fps)
+    # Frames that come up to a quarter of their period early or late.
+    offsets = itertools.cycle([0, 0.25, -0.25, 0.1])
+    seconds = 20
+    times = [100 + (number + next(offsets)) / camera_fps for number in range(seconds * camera_fps)]
+    chosen = [time for time in times if pace.is_due(time)]
+    assert len(chosen) == pytest.approx(expected * seconds, abs=1)
+    gaps = [after - before for before, after in itertools.pairwise(chosen)]
+    assert max(gaps) < 1 / min(fps, camera_fps) + 1.6 / camera_fps
+
+
+def test_a_thinner_stream_does_not_catch_up_after_a_pause() -> None:
+    pace = Pace(10, 30)
+    assert pace.is_due(0)
+    assert [pace.is_due(60 + number / 30) for number in range(30)].count(True) <= 12

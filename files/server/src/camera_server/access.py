@@ -248,7 +248,8 @@ def _unknown(request: Request) -> Response:
 
 def sign_in_routes(access: Access) -> APIRouter:
     """Return the routes by which people sign in and out."""
-    router = APIRouter()
+    # For people: none of them is part of the API that is described.
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/sign-in")
     async def sign_in_page() -> Response:

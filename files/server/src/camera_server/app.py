@@ -5,9 +5,10 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel
 
@@ -21,15 +22,42 @@ from camera_server.access import (
 )
 from camera_server.credentials import Credentials
 from camera_server.feed import CameraFeed, State
+from camera_server.metrics import Metrics
 from camera_server.settings import Settings
 from camera_server.stream import MjpegStream
 
 # How long a snapshot waits for the camera, in seconds.
 SNAPSHOT_SECONDS = 10.0
 
+# When somebody who found the server full may try again, in seconds.
+RETRY_SECONDS = 10
+
+# What the scripts of another site may read of an answer.
+_EXPOSED = ["ETag", "Retry-After", "X-Frame-Age", "X-Frame-Sequence", "X-Frame-State"]
+_EXPOSED.append("X-Timestamp")
+
 
 class UnknownCameraError(Exception):
     """A path names a camera that there is not; the text is its name."""
+
+
+class Refusal(BaseModel):
+    """Why there is no answer."""
+
+    error: str
+
+
+class NoPicture(Refusal):
+    """Why there is no snapshot: what the camera is doing, and the reason."""
+
+    state: State
+    reason: str
+
+
+class NoCamera(Refusal):
+    """Why there is no such camera: which there are."""
+
+    cameras: list[str]
 
 
 class CameraState(BaseModel):
@@ -57,6 +85,16 @@ class Cameras:
         self.feeds = {feed.settings.name: feed for feed in feeds}
         self.first = next(iter(self.feeds.values()))
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def viewers(self) -> int:
+        """How many watch, all cameras together."""
+        return sum(feed.broadcaster.viewers for feed in self.feeds.values())
+
+    @property
+    def stuck(self) -> list[CameraFeed]:
+        """The cameras for which this program does not do its work."""
+        return [feed for feed in self.feeds.values() if feed.stuck]
 
     def start(self) -> None:
         """Begin to open cameras for those who want them."""
@@ -96,9 +134,14 @@ def create_app(settings: Settings, credentials: Credentials | None) -> FastAPI:
 
     # The interactive documentation would load its scripts from elsewhere.
     app = FastAPI(
-        title="Camera server", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+        title="Camera server",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses={} if credentials is None else _TURNED_AWAY,
     )
     app.state.cameras = cameras
+    app.state.metrics = Metrics(cameras.feeds.values(), settings.max_viewers)
     app.add_exception_handler(UnknownCameraError, _unknown_camera)
     access = None if credentials is None else Access(credentials)
     app.add_middleware(Gate, access=access)
@@ -106,7 +149,17 @@ def create_app(settings: Settings, credentials: Credentials | None) -> FastAPI:
         app.include_router(sign_in_routes(access))
     app.include_router(_whole_server)
     app.include_router(_one_camera)
-    app.include_router(_one_camera, prefix="/cameras/{camera}")
+    app.include_router(
+        _one_camera, prefix="/cameras/{camera}", responses=_UNKNOWN, dependencies=[Depends(_named)]
+    )
+    if settings.cors_origins:
+        # Outside of the gate: a browser asks whether it may ask, and shows no credentials then.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_headers=["Authorization"],
+            expose_headers=_EXPOSED,
+        )
     return app
 
 
@@ -116,7 +169,8 @@ async def _unknown_camera(request: Request, error: Exception) -> Response:
     return JSONResponse(answer, 404)
 
 
-def _cameras(request: Request) -> Cameras:
+# Dependencies are coroutines: FastAPI calls functions in a thread, for each request.
+async def _cameras(request: Request) -> Cameras:
     cameras: Cameras = request.app.state.cameras
     return cameras
 
@@ -124,7 +178,16 @@ def _cameras(request: Request) -> Cameras:
 AllCameras = Annotated[Cameras, Depends(_cameras)]
 
 
-def _chosen(request: Request, cameras: AllCameras) -> CameraFeed:
+async def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+async def _named(camera: Annotated[str, Path(description="A camera's name")]) -> None:
+    """Have the description of the API know the name that is in a path."""
+
+
+async def _chosen(request: Request, cameras: AllCameras) -> CameraFeed:
     """Return the camera that the path names, or the first. Raises UnknownCameraError."""
     name = request.path_params.get("camera")
     if name is None:
@@ -139,26 +202,39 @@ Camera = Annotated[CameraFeed, Depends(_chosen)]
 _whole_server = APIRouter()
 _one_camera = APIRouter()
 
+_Answers = dict[int | str, dict[str, Any]]
+_JPEG: dict[str, Any] = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+_STREAM: dict[str, Any] = {"multipart/x-mixed-replace": _JPEG["image/jpeg"]}
+_TURNED_AWAY: _Answers = {
+    401: {"model": Refusal, "description": "Who asks shows no credentials, or wrong ones."},
+    429: {"model": Refusal, "description": "Wrong passwords came too often from this address."},
+}
+_UNKNOWN: _Answers = {404: {"model": NoCamera, "description": "There is no such camera."}}
+
 _PAGE = resources.files("camera_server").joinpath("page.html").read_text(encoding="utf-8")
 _SIGN_OUT = '<form method="post" action="sign-out"><button>Sign out</button></form>'
 _PAGE_TO_SIGN_OUT = _PAGE.replace("<!-- sign-out -->", _SIGN_OUT)
 _POLICY = f"{PAGE_POLICY}; img-src 'self' data:; connect-src 'self'; script-src 'unsafe-inline'"
 
 
-@_whole_server.get("/")
+@_whole_server.get("/", response_class=HTMLResponse)
 async def page(request: Request) -> Response:
     """Answer with the page for people."""
     text = _PAGE_TO_SIGN_OUT if request.state.way is Way.COOKIE else _PAGE
     return HTMLResponse(text, headers={**PAGE_HEADERS, "content-security-policy": _POLICY})
 
 
-@_whole_server.get("/healthz")
+@_whole_server.get("/healthz", response_class=PlainTextResponse)
 async def healthz() -> Response:
     """Answer that the process answers."""
     return PlainTextResponse("ok\n")
 
 
-@_whole_server.get("/readyz")
+@_whole_server.get(
+    "/readyz",
+    response_class=PlainTextResponse,
+    responses={503: {"content": {"text/plain": {}}, "description": "A camera is lost."}},
+)
 async def readyz(request: Request, cameras: AllCameras) -> Response:
     """Answer 503 with the reasons while a camera that is wanted gives no picture.
 
@@ -174,20 +250,61 @@ async def readyz(request: Request, cameras: AllCameras) -> Response:
     return PlainTextResponse(reasons, 503)
 
 
-@_one_camera.get("/video")
-async def video(camera: Camera) -> Response:
-    """Answer with the camera's pictures as multipart/x-mixed-replace, without an end."""
-    return MjpegStream(camera)
+@_whole_server.get("/metrics", response_class=PlainTextResponse)
+async def metrics(
+    metrics: Annotated[Metrics, Depends(_metrics)],
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Response:
+    """Answer with what Prometheus wants to know; opens no camera."""
+    text, media_type = metrics.write(accept)
+    return Response(text, media_type=media_type)
 
 
-@_one_camera.get("/snapshot")
+@_one_camera.get(
+    "/video",
+    response_class=Response,
+    responses={
+        200: {"content": _STREAM, "description": "Pictures without an end."},
+        503: {"model": Refusal, "description": "As many watch as may."},
+    },
+)
+async def video(
+    camera: Camera,
+    cameras: AllCameras,
+    metrics: Annotated[Metrics, Depends(_metrics)],
+    fps: Annotated[float | None, Query(ge=0.1, le=120, allow_inf_nan=False)] = None,
+) -> Response:
+    """Answer with the camera's pictures as multipart/x-mixed-replace, without an end.
+
+    ``fps``: no more than so many a second, for a weak link; left out, all of them. 503 when as
+    many watch as may.
+    """
+    if cameras.viewers >= metrics.max_viewers:
+        metrics.refused_viewers += 1
+        error = f"{metrics.max_viewers} viewers watch already, which is the most (max_viewers)"
+        return JSONResponse({"error": error}, 503, headers={"retry-after": str(RETRY_SECONDS)})
+    return MjpegStream(camera, fps)
+
+
+@_one_camera.get(
+    "/snapshot",
+    response_class=Response,
+    responses={
+        200: {"content": _JPEG, "description": "The picture."},
+        304: {"description": "There is no newer picture than the one of If-None-Match."},
+        503: {"model": NoPicture, "description": "No picture came in time."},
+    },
+)
 async def snapshot(
-    camera: Camera, max_age: Annotated[float | None, Query(ge=0)] = None
+    camera: Camera,
+    max_age: Annotated[float | None, Query(ge=0, le=86400, allow_inf_nan=False)] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Answer with one picture of the camera, opening it if need be.
 
     ``max_age``: how many seconds before the request it may have been captured; left out,
-    the newest will do. 503 with the reason when none comes in time.
+    the newest will do. 304 when it is the one that the client has. 503 with the reason when none
+    comes in time.
     """
     since_ns = 0 if max_age is None else time.monotonic_ns() - int(max_age * 1e9)
     with camera.wanted():
@@ -199,22 +316,23 @@ async def snapshot(
         if frame is None:
             stopping = camera.broadcaster.closed.is_set()
             reason = "the server is stopping" if stopping else camera.reason
-            return JSONResponse(
-                {
-                    "error": f"no picture from camera {camera.settings.name!r}",
-                    "state": camera.state,
-                    "reason": reason or f"no frame within {SNAPSHOT_SECONDS:.0f} s",
-                },
-                503,
+            no_picture = NoPicture(
+                error=f"no picture from camera {camera.settings.name!r}",
+                state=camera.state,
+                reason=reason or f"no frame within {SNAPSHOT_SECONDS:.0f} s",
             )
-    response = Response(frame.jpeg)
-    # Response has counted the content's length already.
+            return JSONResponse(no_picture.model_dump(mode="json"), 503)
+    known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    response = Response(status_code=304) if frame.tag in known else Response(frame.jpeg)
     for name, value in frame.headers():
-        response.headers[name.decode()] = value.decode()
+        # The length is the response's own business.
+        if name != b"Content-Length":
+            response.headers[name.decode()] = value.decode()
+    response.headers["ETag"] = frame.tag
     return response
 
 
-@_one_camera.get("/state")
+@_one_camera.get("/state", response_model=CameraState)
 async def state(camera: Camera) -> Response:
     """Answer with what the camera is doing; never opens it."""
     return JSONResponse(_describe(camera).model_dump(mode="json"))

@@ -5,11 +5,10 @@ was busy while frames went by gets the newest one next; nobody waits for anybody
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 BOUNDARY = b"frame"
 OPENING = b"--" + BOUNDARY + b"\r\n"
@@ -41,15 +40,21 @@ class Frame:
         """Seconds since the frame was captured or drawn."""
         return (time.monotonic_ns() - self.captured_ns) / 1e9
 
+    @property
+    def tag(self) -> str:
+        """What no other frame has, quoted as an ETag; numbers begin anew with the server."""
+        return f'"{self.captured_ns:x}-{self.sequence:x}"'
+
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return what is told about a frame, be it a part of a stream or a snapshot."""
-        captured_at = time.time() - self.age
+        age = self.age
         return [
             (b"Content-Type", b"image/jpeg"),
             (b"Content-Length", b"%d" % len(self.jpeg)),
             (b"X-Frame-State", self.state.encode()),
             (b"X-Frame-Sequence", b"%d" % self.sequence),
-            (b"X-Timestamp", b"%.6f" % captured_at),
+            (b"X-Frame-Age", b"%.3f" % age),
+            (b"X-Timestamp", b"%.6f" % (time.time() - age)),
         ]
 
     def part(self) -> bytes:
@@ -62,31 +67,80 @@ class Frame:
         return b"".join((head, b"\r\n", self.jpeg, b"\r\n", OPENING))
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is sent to every viewer: a frame, made ready once."""
+
+    data: bytes
+    sequence: int
+    # When it was made ready, in seconds of CLOCK_MONOTONIC.
+    time: float
+
+
+class Viewer(Protocol):
+    """Somebody who watches. Called in the event loop; never waits."""
+
+    def offer(self, part: Part) -> None:
+        """Send the part, unless the viewer is busy or wants fewer."""
+
+    def close(self) -> None:
+        """Send the viewer home."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What became of frames since the server's start, over all viewers of a camera."""
+
+    sent: int = 0
+    # Gone by while a viewer was busy. What a viewer did not want (?fps=) is none of them.
+    skipped: int = 0
+    # Viewers who had to go since they took nothing any more.
+    expelled: int = 0
+
+
 class Broadcaster:
-    """Holds the newest frame and wakes those who wait for it."""
+    """Holds the newest frame, and gives it to viewers and to those who wait for it."""
 
     def __init__(self) -> None:
-        self.viewers = 0
         self.newest: Frame | None = None
+        self.part: Part | None = None
+        self.totals = Totals()
         self.closed = asyncio.Event()
-        self._part = b""
+        # A dict, since it keeps the order in which they came.
+        self._viewers: dict[Viewer, None] = {}
         self._sequence = 0
-        # Counts what there was to send: new frames and repetitions.
-        self._turn = 0
-        self._turned = asyncio.Event()
+        self._published = asyncio.Event()
         self._repetition: asyncio.TimerHandle | None = None
+
+    @property
+    def viewers(self) -> int:
+        """How many watch."""
+        return len(self._viewers)
+
+    def join(self, viewer: Viewer) -> None:
+        """Offer the viewer each frame from now on, beginning with the newest."""
+        self._viewers[viewer] = None
+        if self.closed.is_set():
+            viewer.close()
+        elif self.part is not None:
+            viewer.offer(self.part)
+
+    def leave(self, viewer: Viewer) -> None:
+        """Offer the viewer nothing any more. One who has left already may leave again."""
+        self._viewers.pop(viewer, None)
 
     def publish(self, jpeg: bytes, state: FrameState, captured_ns: int) -> None:
         """Make this the newest frame."""
         self._sequence += 1
         self.newest = Frame(jpeg, state, self._sequence, captured_ns)
-        self._part = self.newest.part()
-        self._wake()
+        self._published.set()
+        self._published = asyncio.Event()
+        self._send(self.newest)
 
     def clear(self) -> None:
         """Forget the newest frame, so that the next viewer is not shown an old picture."""
         self.newest = None
-        self._part = b""
+        self.part = None
         if self._repetition is not None:
             self._repetition.cancel()
 
@@ -94,27 +148,9 @@ class Broadcaster:
         """End all streams, now and from now on."""
         self.clear()
         self.closed.set()
-        self._turned.set()
-
-    @contextlib.contextmanager
-    def viewer(self) -> Iterator[None]:
-        """Count a viewer for as long as the context lasts."""
-        self.viewers += 1
-        try:
-            yield
-        finally:
-            self.viewers -= 1
-
-    async def next_part(self, turn: int) -> tuple[int, bytes] | None:
-        """Wait until there is something newer than ``turn`` (at first 0) and return it.
-
-        Returns the new turn and the part to send, or None once the broadcaster is closed.
-        """
-        while not self.closed.is_set():
-            if self._turn != turn and self._part:
-                return self._turn, self._part
-            await self._turned.wait()
-        return None
+        self._published.set()
+        for viewer in list(self._viewers):
+            viewer.close()
 
     async def next_live(self, since_ns: int) -> Frame | None:
         """Wait for a live frame captured at ``since_ns`` or later; None once closed."""
@@ -122,15 +158,16 @@ class Broadcaster:
             frame = self.newest
             if frame and frame.state is FrameState.LIVE and frame.captured_ns >= since_ns:
                 return frame
-            await self._turned.wait()
+            await self._published.wait()
         return None
 
-    def _wake(self) -> None:
-        self._turn += 1
+    def _send(self, frame: Frame) -> None:
         if self._repetition is not None:
             self._repetition.cancel()
-        if not self.closed.is_set():
-            self._turned.set()
-            self._turned = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            self._repetition = loop.call_later(REPEAT_SECONDS, self._wake)
+        if self.closed.is_set():
+            return
+        self.part = part = Part(frame.part(), frame.sequence, time.monotonic())
+        for viewer in list(self._viewers):
+            viewer.offer(part)
+        loop = asyncio.get_running_loop()
+        self._repetition = loop.call_later(REPEAT_SECONDS, self._send, frame)

@@ -59,8 +59,31 @@ class Patience:
     steady: float = 10.0
 
 
+# What a feed does beyond waiting for its camera takes no longer than this, in seconds.
+_MARGIN_SECONDS = 10.0
+
+
+class Fault(StrEnum):
+    """The kinds of losses of a camera."""
+
+    # It takes longer than it may.
+    HUNG = "hung"
+    # It says itself why it cannot: busy, not connected, another size than asked for …
+    FAILED = "failed"
+    # Its process ended without a word.
+    ENDED = "ended"
+    # Its process sent what is no frame.
+    GARBLED = "garbled"
+    # Its process cannot be started.
+    UNSTARTABLE = "unstartable"
+
+
 class _LostError(Exception):
     """The camera gives no more frames; the text is the reason."""
+
+    def __init__(self, fault: Fault, reason: str) -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 class CameraFeed:
@@ -80,6 +103,9 @@ class CameraFeed:
         self.reason: str | None = None
         self.frames = 0
         self.restarts = 0
+        self.faults = dict.fromkeys(Fault, 0)
+        # What makes the JPEGs, as the camera's process says; None until one has said it.
+        self.encoder: str | None = None
         self.process: CameraProcess | None = None
         self._idle_seconds = idle_seconds
         self._command = command
@@ -90,6 +116,14 @@ class CameraFeed:
         self._arrivals: deque[float] = deque(maxlen=256)
         self._last_captured_ns: int | None = None
         self._delay = self._patience.retry
+        # When the feed must have come to its next step (time.monotonic()), while it is at work.
+        self._next_step: float | None = None
+        self._failing = False
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the feed does not do its work: a fault in this program, not in a camera."""
+        return self._next_step is not None and time.monotonic() > self._next_step
 
     @property
     def pid(self) -> int | None:
@@ -117,29 +151,44 @@ class CameraFeed:
             return None
         return (time.monotonic_ns() - self._last_captured_ns) / 1e9
 
+    def hold(self) -> None:
+        """Keep the camera open until release(), and the idle time after it."""
+        self._users += 1
+        self._demand.set()
+        if self._next_step is None:
+            self._expect_step(0)
+        self._extend_lease(None)
+
+    def release(self) -> None:
+        """Undo one hold()."""
+        self._users -= 1
+        if not self._users:
+            self._demand.clear()
+            self._extend_lease(asyncio.get_running_loop().time() + self._idle_seconds)
+
     @contextlib.contextmanager
     def wanted(self) -> Iterator[None]:
         """Keep the camera open as long as the context lasts, and the idle time after it."""
-        self._users += 1
-        self._demand.set()
         try:
-            self._extend_lease(None)
+            self.hold()
             yield
         finally:
-            self._users -= 1
-            if not self._users:
-                self._demand.clear()
-                self._extend_lease(asyncio.get_running_loop().time() + self._idle_seconds)
+            self.release()
 
     async def run(self) -> None:
         """Open the camera whenever it is wanted. Ends only by being cancelled."""
         while True:
+            if not self._demand.is_set():
+                self._next_step = None
             await self._demand.wait()
             try:
                 await self._open_until_idle()
             except Exception:
                 # A fault in this program. Ending would leave the viewers waiting for ever.
-                _log.exception("camera %s: a fault in the server", self.settings.name)
+                _log.exception("a fault in the server", extra=self._log_fields())
+                if not self._failing:
+                    self._expect_step(_FAULT_SECONDS)
+                self._failing = True
                 await asyncio.sleep(_FAULT_SECONDS)
 
     async def _open_until_idle(self) -> None:
@@ -150,7 +199,7 @@ class CameraFeed:
                     self._extend_lease(asyncio.get_running_loop().time() + self._idle_seconds)
                 await self._keep_open()
         except TimeoutError:
-            _log.info("camera %s: closed, nobody watches", self.settings.name)
+            _log.info("camera closed, nobody watches", extra=self._log_fields())
         finally:
             self._lease = None
             self.broadcaster.clear()
@@ -165,11 +214,14 @@ class CameraFeed:
             lease.reschedule(until)
 
     async def _keep_open(self) -> None:
+        self._expect_step(0)
         self._change(State.STARTING, None)
         await self._show(FrameState.STARTING, "starting", f"opening {self.settings.name}")
         self._delay = self._patience.retry
         while True:
             await self._run_process()
+            self._failing = False
+            self._expect_step(self._delay)
             await asyncio.sleep(self._delay)
             self._delay = min(self._delay * 2, self._patience.retry_most)
             self.restarts += 1
@@ -190,21 +242,27 @@ class CameraFeed:
             camera_id=self.settings.camera_id,
             model=self.settings.model,
             server_pid=os.getpid(),
+            replay=self.settings.replay,
+            hflip=self.settings.hflip,
+            vflip=self.settings.vflip,
         )
+        self._expect_step(self._patience.opening)
         try:
             async with open_process(self._command(task), task) as process:
                 self.process = process
                 try:
                     await self._read_frames(process)
                 except _LostError as loss:
-                    await self._lose(str(loss))
+                    await self._lose(loss.fault, str(loss))
         except StartError as error:
-            await self._lose(f"camera process cannot be started: {error}")
+            await self._lose(Fault.UNSTARTABLE, f"camera process cannot be started: {error}")
         finally:
             self.process = None
 
-    async def _lose(self, reason: str) -> None:
-        _log.warning("camera %s: %s", self.settings.name, reason)
+    async def _lose(self, fault: Fault, reason: str) -> None:
+        _log.warning("camera lost", extra=self._log_fields(fault=fault.value, reason=reason))
+        self.faults[fault] += 1
+        self._expect_step(0)
         self._change(State.LOST, reason)
         await self._show(FrameState.LOST, "no camera", reason)
 
@@ -218,18 +276,17 @@ class CameraFeed:
                 async with asyncio.timeout(allowed):
                     record = await process.read()
             except TimeoutError:
-                raise _LostError(f"no frame for {allowed:.1f} s") from None
+                raise _LostError(Fault.HUNG, f"no frame for {allowed:.1f} s") from None
             except FramingError as error:
-                raise _LostError(
-                    f"camera process sent something that is no frame: {error}"
-                ) from None
+                reason = f"camera process sent something that is no frame: {error}"
+                raise _LostError(Fault.GARBLED, reason) from None
             if record is None:
-                raise _LostError(await process.how_it_ended())
+                raise _LostError(Fault.ENDED, await process.how_it_ended())
             if record.kind is Kind.ERROR:
-                raise _LostError(
-                    str(record.metadata.get("error", "camera failed without a reason"))
-                )
+                reason = str(record.metadata.get("error", "camera failed without a reason"))
+                raise _LostError(Fault.FAILED, reason)
             if record.kind is Kind.STARTED:
+                self.encoder = str(record.metadata.get("encoder", "unknown"))
                 # Frames may have overtaken it: the allowance never grows.
                 allowed = min(allowed, max(patience.first_frame, self.frame_allowance))
                 continue
@@ -240,6 +297,8 @@ class CameraFeed:
             self.frames += 1
             self._arrivals.append(now)
             self._last_captured_ns = record.captured_ns
+            self._failing = False
+            self._expect_step(allowed)
             self._change(State.LIVE, None)
             self.broadcaster.publish(record.jpeg, FrameState.LIVE, record.captured_ns)
 
@@ -252,6 +311,17 @@ class CameraFeed:
     def _change(self, state: State, reason: str | None) -> None:
         if state is not self.state:
             if state is State.LIVE:
-                _log.info("camera %s: live", self.settings.name)
+                _log.info("camera live", extra=self._log_fields())
             self.state = state
         self.reason = reason
+
+    def _expect_step(self, seconds: float) -> None:
+        """Say that the next step comes within so many seconds, and what it takes to go there.
+
+        While this program fails, its tries count as no steps.
+        """
+        if not self._failing:
+            self._next_step = time.monotonic() + seconds + _MARGIN_SECONDS
+
+    def _log_fields(self, **fields: str) -> dict[str, str]:
+        return {"camera": self.settings.name, **fields}

@@ -3,7 +3,8 @@
 A record is a header, a JPEG and a JSON object. The header, big-endian, 24 bytes:
 magic ``CAM1``, kind (1 byte), 3 bytes of padding, capture time (8 bytes,
 nanoseconds of CLOCK_MONOTONIC), length of the JPEG and of the JSON (4 bytes each).
-Only a frame has a JPEG. An error's JSON says why: ``{"error": "…"}``.
+Only a frame has a JPEG. An error's JSON says why: ``{"error": "…"}``; a start's says what makes
+the JPEGs: ``{"encoder": "…"}``.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ class FramingError(Exception):
 
 
 class Kind(IntEnum):
-    """What a record carries. STARTED: nothing, the camera runs and its first frame is due."""
+    """What a record carries. STARTED: the camera runs, its first frame is due."""
 
     FRAME = 1
     ERROR = 2

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import socket
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -11,13 +14,20 @@ from fastapi import FastAPI
 from camera_server import notify
 from camera_server.app import Cameras, create_app
 from camera_server.credentials import Credentials
-from camera_server.protocol import BoundedProtocol
+from camera_server.handover import HandoverProtocol
 from camera_server.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 # How long requests other than streams may take to end once the server is stopping.
 _GRACE_SECONDS = 1
+
+# Connections that may wait to be accepted.
+_BACKLOG = 1024
+
+# What a connection may hold that has not left yet, beyond one write, in bytes. It decides how old
+# a picture a slow viewer sees: by default the kernel takes megabytes, which are seconds.
+_UNSENT_BYTES = 16 * 1024
 
 
 class ListenError(Exception):
@@ -39,17 +49,20 @@ class Server(uvicorn.Server):
         """Begin to serve, then say so."""
         await super().startup(sockets)
         for listener in sockets or []:
-            _log.info("listening on %s", _url(listener))
+            _log.info("listening", extra={"url": _url(listener)})
         notify.notify(notify.READY)
         interval = notify.watchdog_interval()
         if interval is not None:
-            self._heartbeat = asyncio.create_task(_beat(interval))
+            self._heartbeat = asyncio.create_task(_beat(interval, self._cameras))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then everything else. Camera processes are gone afterwards."""
         notify.notify(notify.STOPPING)
         _log.info("stopping")
         self._cameras.end_streams()
+        for listener in sockets or []:
+            if listener.family == socket.AF_UNIX:
+                Path(listener.getsockname()).unlink(missing_ok=True)
         await super().shutdown(sockets)
         if self._heartbeat is not None:
             self._heartbeat.cancel()
@@ -57,24 +70,65 @@ class Server(uvicorn.Server):
                 await self._heartbeat
 
 
-async def _beat(interval: float) -> None:
-    """Tell systemd's watchdog that the event loop still turns."""
+async def _beat(interval: float, cameras: Cameras) -> None:
+    """Tell systemd's watchdog that the event loop turns and that each camera is seen to.
+
+    A camera that is lost, and tried again, is seen to. One that nobody watches is, too.
+    """
     while True:
-        notify.notify(notify.WATCHDOG)
+        stuck = [feed.settings.name for feed in cameras.stuck]
+        if stuck:
+            _log.error("stuck, the watchdog is told nothing", extra={"cameras": ",".join(stuck)})
+        else:
+            notify.notify(notify.WATCHDOG)
         await asyncio.sleep(interval)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 means any free one. Raises ListenError."""
+def listen(settings: Settings) -> socket.socket:
+    """Return the listening socket of the settings. Raises ListenError."""
+    if settings.socket is None:
+        return _listen_on_port(settings.listen_host, settings.port)
+    return _listen_on_path(Path(settings.socket))
+
+
+def _listen_on_port(host: str, port: int) -> socket.socket:
     try:
         family, _kind, _protocol, _name, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(address[:2], family=family, backlog=1024)
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         # create_server() appends the address to the reason, in a way of its own.
         reason = (error.strerror or str(error)).partition(" (while attempting")[0]
         raise ListenError(f"cannot listen on {host} port {port}: {reason}") from None
+    # The connections inherit it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    return listener
+
+
+def _listen_on_path(path: Path) -> socket.socket:
+    """Listen on a Unix socket that the server's user and group may use."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            if _answers(path):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            path.unlink()  # left by a server that was killed
+        before = os.umask(0o117)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"cannot listen on {path}: {error.strerror or error}") from None
+    return listener
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def serve(settings: Settings, credentials: Credentials | None) -> None:
@@ -82,7 +136,7 @@ def serve(settings: Settings, credentials: Credentials | None) -> None:
     app: FastAPI = create_app(settings, credentials)
     config = uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=HandoverProtocol,
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -90,14 +144,17 @@ def serve(settings: Settings, credentials: Credentials | None) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
-        # Anybody can say from where a request comes; by default uvicorn believes loopback.
-        proxy_headers=False,
+        # Anybody can say from where a request comes, and is believed on a Unix socket only: who
+        # reaches that is the proxy. By default uvicorn believes loopback.
+        proxy_headers=settings.socket is not None,
+        forwarded_allow_ips="*",
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    listener = listen(settings.listen_host, settings.port)
-    Server(config, app.state.cameras).run([listener])
+    Server(config, app.state.cameras).run([listen(settings)])
 
 
 def _url(listener: socket.socket) -> str:
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -25,6 +25,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from camera_server.recording import ALLOWED, RecordingError, pictures
+
 DEFAULT_CONFIG = Path("/etc/rpi_camera/camera-server.toml")
 ENVIRONMENT_PREFIX = "CAMERA_SERVER_"
 
@@ -40,12 +42,18 @@ _SERVER_VARIABLES = {
     "PORT": "port",
     "ACCESS": "access",
     "CREDENTIALS": "credentials",
+    "SOCKET": "socket",
     "IDLE_SECONDS": "idle_seconds",
+    "MAX_VIEWERS": "max_viewers",
+    "CORS_ORIGINS": "cors_origins",
 }
 _CAMERA_VARIABLES = {
     "CAMERA": "source",
     "CAMERA_ID": "camera_id",
     "MODEL": "model",
+    "REPLAY": "replay",
+    "HFLIP": "hflip",
+    "VFLIP": "vflip",
     "WIDTH": "width",
     "HEIGHT": "height",
     "FPS": "fps",
@@ -73,6 +81,19 @@ def _index_as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _short_enough(path: str) -> str:
+    """Refuse a socket's path that does not fit, with the NUL behind it, into sun_path (unix(7))."""
+    if len(os.fsencode(path)) > 107:
+        raise PydanticCustomError("long", "long")
+    return path
+
+
+# As browsers send it: scheme and host in lower case, the host in ASCII (RFC 6454, 6.2).
+ORIGIN_PATTERN = (
+    r"^(\*|https?://([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])"
+    r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)$"
+)
+
 _Side = Annotated[
     int,
     Field(ge=64, le=9152, description="an even whole number of pixels from 64 to 9152"),
@@ -91,8 +112,8 @@ class CameraSettings(BaseModel):
         Field(description="1 to 63 of a-z, 0-9 and '-', not beginning or ending with '-'"),
     ] = "camera"
     source: Annotated[
-        Literal["picamera2", "test-pattern"],
-        Field(description="'picamera2' or 'test-pattern'"),
+        Literal["picamera2", "test-pattern", "replay"],
+        Field(description="'picamera2', 'test-pattern' or 'replay'"),
     ] = "picamera2"
     width: _Side = 640
     height: _Side = 480
@@ -112,6 +133,48 @@ class CameraSettings(BaseModel):
         StringConstraints(pattern="^/"),
         Field(description="the absolute path of a network for the IMX500 (.rpk)"),
     ] = None
+
+    replay: Annotated[
+        str | None,
+        StringConstraints(min_length=1),
+        Field(description=f"the path of {ALLOWED}"),
+    ] = None
+    hflip: Annotated[bool, Field(description="true or false")] = False
+    vflip: Annotated[bool, Field(description="true or false")] = False
+
+    @model_validator(mode="after")
+    def _check_flips(self) -> Self:
+        for setting, value in (("hflip", self.hflip), ("vflip", self.vflip)):
+            if value and self.source != "picamera2":
+                raise PydanticCustomError(
+                    "whole",
+                    "{setting} = true is not allowed for the camera {name}, whose source is "
+                    "{source}: only one with source = 'picamera2' can mirror its picture",
+                    {"setting": setting, "name": repr(self.name), "source": repr(self.source)},
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_replay(self) -> Self:
+        if self.replay is not None and self.source != "replay":
+            raise PydanticCustomError(
+                "whole",
+                "replay = {replay} is not allowed for the camera {name}, whose source is {source}: "
+                "only one with source = 'replay' takes a recording",
+                {
+                    "replay": repr(self.replay),
+                    "name": repr(self.name),
+                    "source": repr(self.source),
+                },
+            )
+        if self.replay is None and self.source == "replay":
+            raise PydanticCustomError(
+                "whole",
+                "source = 'replay' is not allowed for the camera {name} without replay: "
+                "set replay to the path of {allowed}",
+                {"name": repr(self.name), "allowed": ALLOWED},
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
@@ -139,6 +202,14 @@ class Settings(BaseModel):
         int,
         Field(ge=0, le=65535, description="a whole number from 0 (any free port) to 65535"),
     ] = 8080
+    socket: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^/[^\x00]+$"),
+        Field(
+            description="the absolute path of a Unix socket to listen on, at most 107 bytes long"
+        ),
+        AfterValidator(lambda path: path if path is None else _short_enough(path)),
+    ] = None
     access: Annotated[
         Literal["restricted", "open"], Field(description="'restricted' or 'open'")
     ] = "restricted"
@@ -149,6 +220,17 @@ class Settings(BaseModel):
         int | float,
         Field(ge=0, le=86400, description="a number of seconds from 0 to 86400"),
     ] = 60
+    max_viewers: Annotated[
+        int, Field(ge=1, le=10000, description="a whole number of viewers from 1 to 10000")
+    ] = 50
+    cors_origins: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=ORIGIN_PATTERN)], ...],
+        Field(
+            strict=False,
+            description="a list of origins, each '*' or 'scheme://host[:port]' in lower case, "
+            "with http or https and nothing behind",
+        ),
+    ] = ()
     camera: Annotated[
         tuple[CameraSettings, ...],
         Field(min_length=1, strict=False, description="at least one [[camera]] table"),
@@ -156,7 +238,7 @@ class Settings(BaseModel):
 
     @property
     def listen_host(self) -> str:
-        """The address to listen on, whether or not one was set."""
+        """The address to listen on, set or not; not used where there is a ``socket``."""
         if self.host is not None:
             return self.host
         everywhere = self.access == "open" or self.credentials is not None
@@ -172,6 +254,23 @@ class Settings(BaseModel):
                 "camera.name = {name} is used more than once: "
                 "each [[camera]] needs a name of its own",
                 {"name": ", ".join(repr(name) for name in repeated)},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_socket(self) -> Self:
+        others = []
+        if self.host is not None:
+            others.append(f"host = {self.host!r}")
+        # The default says nothing: only a port that somebody has set contradicts.
+        if "port" in self.model_fields_set:
+            others.append(f"port = {self.port}")
+        if self.socket is not None and others:
+            raise PydanticCustomError(
+                "whole",
+                "socket = {socket} is not allowed with {others}: the server listens either on a "
+                "socket or on a host and port; remove one of them",
+                {"socket": repr(self.socket), "others": " and ".join(others)},
             )
         return self
 
@@ -209,6 +308,26 @@ def missing_models(settings: Settings) -> list[str]:
         for camera in settings.camera
         if camera.model is not None and not Path(camera.model).is_file()
     ]
+
+
+def replay_problems(settings: Settings) -> list[str]:
+    """Return a sentence for each camera whose recording cannot be replayed.
+
+    Looks at each picture, so that none fails in the middle.
+    """
+    problems = []
+    for camera in settings.camera:
+        if camera.replay is None:
+            continue
+        try:
+            for _picture in pictures(Path(camera.replay), (camera.width, camera.height)):
+                pass
+        except RecordingError as error:
+            problems.append(
+                f"replay = {camera.replay!r} of the camera {camera.name!r} is not allowed: "
+                f"{error}; it must be {ALLOWED}"
+            )
+    return problems
 
 
 def _is_loopback(host: str) -> bool:
@@ -273,14 +392,14 @@ def _overlay_environment(
         short = variable.removeprefix(ENVIRONMENT_PREFIX)
         if short in _SERVER_VARIABLES:
             key = _SERVER_VARIABLES[short]
-            values[key] = _number_or_text(text)
+            values[key] = _split(text) if key == "cors_origins" else _as_in_toml(text)
             origins[(key,)] = variable
         elif short in _CAMERA_VARIABLES:
             cameras = values.setdefault("camera", [{}])
             # A file with a wrong shape is reported as such by the validation.
             if isinstance(cameras, list) and cameras and isinstance(cameras[0], dict):
                 key = _CAMERA_VARIABLES[short]
-                cameras[0][key] = _number_or_text(text)
+                cameras[0][key] = _as_in_toml(text)
                 origins[("camera", 0, key)] = variable
         else:
             unknown.append(variable)
@@ -291,8 +410,15 @@ def _overlay_environment(
     return origins
 
 
-def _number_or_text(text: str) -> int | float | str:
+def _split(text: str) -> list[str]:
+    """Return what stands between commas: the environment has no lists."""
+    return [part.strip() for part in text.split(",")]
+
+
+def _as_in_toml(text: str) -> bool | int | float | str:
     """Give the variable's text the type that TOML would have given it."""
+    if text in ("true", "false"):
+        return text == "true"
     if re.fullmatch(r"[+-]?\d+", text):
         return int(text)
     if re.fullmatch(r"[+-]?\d+\.\d+", text):
@@ -321,8 +447,10 @@ def _describe(
     # The place ends with the branch of a union that failed; the setting is before it.
     depth = 3 if model is CameraSettings else 1
     place = location[:depth]
+    # One member of a list.
+    member = "".join(f"[{part}]" for part in location[depth:] if isinstance(part, int))
     setting = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    where = origins.get(place, f"{path}: {setting.lstrip('.')}")
+    where = origins.get(place, f"{path}: {setting.lstrip('.')}") + member
     if detail["type"] == "extra_forbidden":
         return f"{where}: is not a setting; known are {', '.join(model.model_fields)}"
     if len(place) == depth:

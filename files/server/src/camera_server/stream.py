@@ -1,63 +1,250 @@
-"""The endless response of ``/video``."""
+"""The endless response of ``/video``: whole frames, the newest first, at each viewer's speed."""
 
 import asyncio
+import fcntl
+import logging
+import os
+import struct
+import termios
+from typing import cast
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from camera_server.broadcaster import BOUNDARY, OPENING
+from camera_server.broadcaster import BOUNDARY, OPENING, Broadcaster, Part
 from camera_server.feed import CameraFeed
+from camera_server.handover import connection_of
+
+_log = logging.getLogger(__name__)
+
+# A viewer who has taken nothing for so long is gone, in seconds.
+STALL_SECONDS = 30.0
 
 # How long a viewer who does not read may hold up the end of the server, in seconds.
 _LAST_SEND_SECONDS = 0.3
 
 
+class Pace:
+    """Picks frames so that no more than ``fps`` of them go by in a second."""
+
+    __slots__ = ("_next", "_period", "_slack")
+
+    def __init__(self, fps: float, camera_fps: float) -> None:
+        self._period = 1 / fps
+        # Frames come a little early or late: the one that is nearest to its time counts.
+        self._slack = 0.5 / camera_fps
+        self._next = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether a frame at ``now`` (seconds of CLOCK_MONOTONIC) is one of them."""
+        if now < self._next - self._slack:
+            return False
+        self._next = max(self._next, now - self._period) + self._period
+        return True
+
+
 class MjpegStream(Response):
     """Sends a camera's frames until the viewer leaves or the server ends.
 
-    ASGI directly rather than a streaming response around a generator, which costs a
-    thread or a task group for each viewer.
+    ``fps``: send no more than so many a second; None means all.
     """
 
-    def __init__(self, feed: CameraFeed) -> None:
+    def __init__(self, feed: CameraFeed, fps: float | None = None) -> None:
         super().__init__()
         self._feed = feed
+        self._pace = None if fps is None else Pace(fps, feed.settings.fps)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one viewer, in whose name the camera stays open."""
-        del scope
-        broadcaster = self._feed.broadcaster
-        with broadcaster.viewer(), self._feed.wanted():
-            sending = asyncio.create_task(self._send(send))
-            leaving = asyncio.create_task(_disconnected(receive))
-            closing = asyncio.create_task(broadcaster.closed.wait())
-            tasks = {sending, leaving, closing}
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                if closing.done() and not leaving.done():
-                    await asyncio.wait({sending}, timeout=_LAST_SEND_SECONDS)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                results = await asyncio.gather(*tasks, return_exceptions=True)
-        # Being cancelled is how these tasks usually end; anything else is a fault to show.
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        connection = connection_of(scope)
+        if connection is None:
+            await _stream_by_asgi(self._feed, self._pace, receive, send)
+            return
+        connection.leave_out_chunks()
+        await send(_start(connection_header=True))
+        connection.hand_over(DirectViewer(self._feed, self._pace))
 
-    async def _send(self, send: Send) -> None:
-        media_type = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
-        headers = [(b"content-type", media_type), (b"x-accel-buffering", b"no")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": OPENING, "more_body": True})
-        turn = 0
-        while (upcoming := await self._feed.broadcaster.next_part(turn)) is not None:
-            turn, part = upcoming
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            # The server waits before a send, not after it. This one waits until the viewer
-            # has taken the part, so that the part chosen next is the newest one then.
-            await send({"type": "http.response.body", "body": b"", "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+def _start(connection_header: bool = False) -> Message:
+    media_type = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
+    headers = [(b"content-type", media_type), (b"x-accel-buffering", b"no")]
+    if connection_header:
+        headers.append((b"connection", b"close"))
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+class DirectViewer(asyncio.Protocol):
+    """A viewer whose connection is ours: frames go from memory into its socket.
+
+    What the socket does not take of a frame waits in the transport, and until it is gone the
+    viewer is busy. ``get_write_buffer_size()`` says so, and nothing else does: a transport may
+    keep what it was given until the event loop's turn is over, and must not be overtaken.
+    """
+
+    __slots__ = ("_fd", "_feed", "_given", "_look", "_pace", "_sequence", "_taken", "_transport")
+
+    def __init__(self, feed: CameraFeed, pace: Pace | None) -> None:
+        self._feed = feed
+        self._pace = pace
+        self._sequence = 0
+        # Bytes, so far: what the transport and the socket were given, and the other end has taken.
+        self._given = 0
+        self._taken = 0
+        # When that was last looked at and had changed, in seconds of CLOCK_MONOTONIC.
+        self._look = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to send: the response's head is on its way already."""
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
+        self._fd = self._transport.get_extra_info("socket").fileno()
+        # Say when all is gone, not when there is little left.
+        self._transport.set_write_buffer_limits(high=0)
+        self._transport.write(OPENING)
+        self._feed.hold()
+        self._feed.broadcaster.join(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave; the camera may close."""
+        del exc
+        self._feed.broadcaster.leave(self)
+        self._feed.release()
+
+    def resume_writing(self) -> None:
+        """Go on at once with the newest frame: the next one may be a second away."""
+        part = self._feed.broadcaster.part
+        if part is not None and part.sequence != self._sequence:
+            self.offer(part)
+
+    def offer(self, part: Part) -> None:
+        """Send the part, unless the one before it has not gone yet."""
+        if self._transport.get_write_buffer_size():
+            self._look_for_life(part.time)
+            return
+        if self._pace is not None and not self._pace.is_due(part.time):
+            return
+        try:
+            written = os.write(self._fd, part.data)
+        except BlockingIOError:
+            self._look_for_life(part.time)
+            return
+        except OSError:
+            self._transport.abort()
+            return
+        if written < len(part.data):
+            self._transport.write(memoryview(part.data)[written:])
+        self._given += len(part.data)
+        self._look = part.time
+        _count(self._feed.broadcaster, part, self._sequence, self._pace)
+        self._sequence = part.sequence
+
+    def close(self) -> None:
+        """End the response; what a busy viewer has not taken yet is lost."""
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def _look_for_life(self, now: float) -> None:
+        """Let a busy viewer go who has taken nothing for long."""
+        if now - self._look < 1:
+            return
+        taken = self._given - self._transport.get_write_buffer_size() - _unacknowledged(self._fd)
+        if taken != self._taken:
+            self._taken = taken
+            self._look = now
+        elif now - self._look > STALL_SECONDS:
+            _expel(self._feed)
+            self._transport.abort()
+
+
+def _unacknowledged(fd: int) -> int:
+    """Return how many bytes a socket holds that its other end has not confirmed."""
+    (count,) = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"))
+    return int(count)
+
+
+def _count(broadcaster: Broadcaster, part: Part, before: int, pace: Pace | None) -> None:
+    totals = broadcaster.totals
+    totals.sent += 1
+    if pace is None and 0 < before < part.sequence:
+        totals.skipped += part.sequence - before - 1
+
+
+def _expel(feed: CameraFeed) -> None:
+    feed.broadcaster.totals.expelled += 1
+    _log.info("viewer let go, nothing taken any more", extra={"camera": feed.settings.name})
+
+
+class _Slot:
+    """A viewer to whom frames go by ASGI: holds the newest until it can be sent."""
+
+    def __init__(self, pace: Pace | None) -> None:
+        self.changed = asyncio.Event()
+        self.closed = False
+        self.part: Part | None = None
+        self._pace = pace
+
+    def offer(self, part: Part) -> None:
+        """Hold this part instead of the one before it."""
+        if self._pace is None or self._pace.is_due(part.time):
+            self.part = part
+            self.changed.set()
+
+    def close(self) -> None:
+        """Have the stream end after what is being sent."""
+        self.closed = True
+        self.changed.set()
+
+
+async def _stream_by_asgi(
+    feed: CameraFeed, pace: Pace | None, receive: Receive, send: Send
+) -> None:
+    """Serve a viewer whose connection cannot be taken over: another server, or TLS."""
+    slot = _Slot(pace)
+    with feed.wanted():
+        feed.broadcaster.join(slot)
+        sending = asyncio.create_task(_send_parts(feed, slot, pace, send))
+        leaving = asyncio.create_task(_disconnected(receive))
+        closing = asyncio.create_task(feed.broadcaster.closed.wait())
+        tasks = {sending, leaving, closing}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if closing.done() and not leaving.done():
+                await asyncio.wait({sending}, timeout=_LAST_SEND_SECONDS)
+        finally:
+            feed.broadcaster.leave(slot)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+    # Being cancelled is how these tasks usually end; anything else is a fault to show.
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _send_parts(feed: CameraFeed, slot: _Slot, pace: Pace | None, send: Send) -> None:
+    await send(_start())
+    await send({"type": "http.response.body", "body": OPENING, "more_body": True})
+    sequence = 0
+    while not slot.closed:
+        await slot.changed.wait()
+        slot.changed.clear()
+        part, slot.part = slot.part, None
+        if part is None:
+            continue
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await send({"type": "http.response.body", "body": part.data, "more_body": True})
+                # The server waits before a send, not after it. This one waits until the viewer
+                # has taken the part, so that the part chosen next is the newest one then.
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
+        except TimeoutError:
+            _expel(feed)
+            return
+        _count(feed.broadcaster, part, sequence, pace)
+        sequence = part.sequence
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -9,7 +9,8 @@ class CameraTask:
     """A camera process's work: ``width`` and ``height`` in pixels, JPEG ``quality`` 1 to 95.
 
     ``model`` is the file of a network that the camera is to run, for an IMX500.
-    ``server_pid`` is the process that it belongs to and must not outlive.
+    ``server_pid`` is the process that it belongs to and must not outlive. ``replay`` is the path
+    of a recording. ``hflip`` and ``vflip`` have the camera mirror its picture.
     """
 
     name: str
@@ -21,6 +22,9 @@ class CameraTask:
     camera_id: str | None
     model: str | None
     server_pid: int
+    replay: str | None = None
+    hflip: bool = False
+    vflip: bool = False
 
     def to_json(self) -> bytes:
         """Return the task as one line, as it is written to the process's standard input."""

@@ -18,6 +18,7 @@ from camera_server.task import CameraTask
 # Modules by source; imported when asked for, since each needs its own libraries.
 SOURCES = {
     "picamera2": "camera_server.cameras.picamera2_source",
+    "replay": "camera_server.cameras.replay",
     "test-pattern": "camera_server.cameras.test_pattern",
 }
 

@@ -39,9 +39,12 @@ class RecordWriter:
         """Write one picture, captured at ``captured_ns`` (CLOCK_MONOTONIC)."""
         self._write(Record(Kind.FRAME, captured_ns, jpeg, metadata or {}))
 
-    def started(self) -> None:
-        """Write that the camera runs: what takes long and needs patience is over."""
-        self._write(Record(Kind.STARTED, time.monotonic_ns()))
+    def started(self, encoder: str) -> None:
+        """Write that the camera runs: what takes long and needs patience is over.
+
+        ``encoder`` says what makes the JPEGs.
+        """
+        self._write(Record(Kind.STARTED, time.monotonic_ns(), metadata={"encoder": encoder}))
 
     def error(self, reason: str) -> None:
         """Write why there will be no more pictures: one line, for people."""

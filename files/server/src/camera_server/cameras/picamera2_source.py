@@ -26,6 +26,7 @@ _PERIOD = "FrameDurationLimits"
 # What its JpegEncoder can compress. Anything else would fail in the encoder's thread,
 # where picamera2 tells nobody.
 _COMPRESSIBLE = ("YUV420", "XBGR8888", "XRGB8888", "BGR888", "RGB888")
+_FLIPS = ("hflip", "vflip")
 _NS = 1_000_000_000
 
 
@@ -59,7 +60,7 @@ def run(task: CameraTask, writer: RecordWriter) -> None:
     frames = FrameSink(task, writer)
     if stream["format"] == "MJPEG":
         camera.start()
-        writer.started()
+        writer.started("camera")
         while True:
             pass_through(camera, frames)
     encoded = EncodedOutput(encoders.JpegEncoder(q=task.quality), frames)
@@ -67,7 +68,7 @@ def run(task: CameraTask, writer: RecordWriter) -> None:
     # In place of a subclass, which would need the library when this file is loaded.
     output.outputframe = encoded.outputframe
     camera.start_recording(encoded.encoder, output)
-    writer.started()
+    writer.started("JpegEncoder")
     # An exception in the encoder's thread would end nothing by itself.
     raise encoded.failures.get()
 
@@ -160,6 +161,9 @@ def configure(camera: Any, task: CameraTask) -> Mapping[str, Any]:
         mode = full_view_mode(camera.sensor_modes, size, task.fps)
         if mode is not None:
             options["sensor"] = {"output_size": mode["size"], "bit_depth": mode["bit_depth"]}
+    if task.hflip or task.vflip:
+        transform = importlib.import_module("libcamera").Transform
+        options["transform"] = transform(hflip=task.hflip, vflip=task.vflip)
     stream: Mapping[str, Any] = {}
     # Planar YUV first: the encoder takes it without a conversion. Many USB cameras have
     # no such format, but compress by themselves.
@@ -176,6 +180,8 @@ def configure(camera: Any, task: CameraTask) -> Mapping[str, Any]:
             f"wanted: {', '.join(usable)}"
         )
     check_size(tuple(stream["size"]), size)
+    if "transform" in options:
+        check_flips(camera.camera_configuration()["transform"], task)
     return stream
 
 
@@ -186,6 +192,19 @@ def check_size(came: tuple[int, int], asked: tuple[int, int]) -> None:
             f"the camera gives {came[0]}x{came[1]} instead of {asked[0]}x{asked[1]}; "
             "set a width and height that it has"
         )
+
+
+def check_flips(came: Any, task: CameraTask) -> None:
+    """Raise CameraError when libcamera's Transform that came is not the one asked for."""
+    if (came.hflip, came.vflip) != (task.hflip, task.vflip):
+        raise CameraError(
+            f"the camera gives {_flips(came)} instead of {_flips(task)}: it cannot mirror its "
+            "picture so, as USB cameras cannot; leave hflip and vflip out"
+        )
+
+
+def _flips(flipped: Any) -> str:
+    return " and ".join(f"{name} = {str(getattr(flipped, name)).lower()}" for name in _FLIPS)
 
 
 def full_view_mode(

@@ -11,31 +11,21 @@ import time
 from PIL import Image, ImageDraw, ImageFont
 
 from camera_server.cameras.output import RecordWriter
+from camera_server.cameras.pacing import paced
 from camera_server.task import CameraTask
 
 _BARS = ("#c0c0c0", "#c0c000", "#00c0c0", "#00c000", "#c000c0", "#c00000", "#0000c0")
 _CHARACTERS = "0123456789: #"
-_NS = 1_000_000_000
 
 
 def run(task: CameraTask, writer: RecordWriter) -> None:
     """Write frames at the task's rate until the process is killed."""
     pattern = Pattern(task.width, task.height, task.quality)
-    writer.started()
-    period = _NS // task.fps
-    due = time.monotonic_ns()
-    number = 0
-    while True:
-        now = time.monotonic_ns()
-        if now < due:
-            time.sleep((due - now) / _NS)
-        elif now - due > _NS:
-            due = now  # after a long pause: go on from here, do not catch up
+    writer.started("test-pattern")
+    for number in paced(task.fps):
         captured_ns = time.monotonic_ns()
         jpeg = pattern.jpeg(number, time.strftime("%H:%M:%S"))
         writer.frame(jpeg, captured_ns, {"frame": number})
-        number += 1
-        due += period
 
 
 class Pattern:

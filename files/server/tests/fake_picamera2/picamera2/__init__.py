@@ -11,9 +11,12 @@ import json
 import os
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from libcamera import Transform
 
 from picamera2.encoders import Encoder
 from picamera2.outputs import Output
@@ -29,6 +32,7 @@ BEHAVIOUR: dict[str, Any] = {
     "jpeg_size": None,
     "open_error": None,
     "behind_ms": 0,
+    "mirrors": True,
 } | json.loads(os.environ.get("FAKE_PICAMERA2", "{}"))
 
 # What the real one and the libraries under it do.
@@ -98,9 +102,12 @@ class Picamera2:
             for name, (_id, info) in self.camera_ctrl_info.items()
         }
 
-    def create_video_configuration(self, main: dict[str, Any], **options: Any) -> dict[str, Any]:
-        note("create_video_configuration", main=main, **options)
-        return {"main": main, **options}
+    def create_video_configuration(
+        self, main: dict[str, Any], transform: Transform | None = None, **options: Any
+    ) -> dict[str, Any]:
+        noted = {} if transform is None else {"transform": asdict(transform)}
+        note("create_video_configuration", main=main, **noted, **options)
+        return {"main": main, "transform": transform or Transform(), **options}
 
     def configure(self, configuration: dict[str, Any]) -> None:
         main = dict(configuration["main"])
@@ -109,12 +116,14 @@ class Picamera2:
         if main["format"] not in BEHAVIOUR["formats"]:
             main["format"] = BEHAVIOUR["formats"][0]
         self._main = main
+        # Without a word, as libcamera does.
+        self._transform = configuration["transform"] if BEHAVIOUR["mirrors"] else Transform()
         for name in configuration.get("controls", {}):
             if name not in self.camera_ctrl_info:
                 raise RuntimeError(f"Control {name} is not advertised by libcamera")
 
     def camera_configuration(self) -> dict[str, Any]:
-        return {"main": self._main}
+        return {"main": self._main, "transform": self._transform}
 
     def start(self) -> None:
         note("start")

@@ -1,0 +1,127 @@
+"""What Prometheus is told. Everything is read when it asks: frames pay nothing for it."""
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    StateSetMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from camera_server.feed import CameraFeed, State
+
+_PREFIX = "camera_server"
+
+
+class Metrics:
+    """Counts what no camera does, and writes down all there is to tell."""
+
+    def __init__(self, feeds: Iterable[CameraFeed], max_viewers: int) -> None:
+        self.refused_viewers = 0
+        self.max_viewers = max_viewers
+        self.feeds = list(feeds)
+        self._registry = CollectorRegistry()
+        self._registry.register(_Collector(self))
+        ProcessCollector(registry=self._registry)
+
+    def write(self, accept: str | None) -> tuple[bytes, str]:
+        """Return the text, in the format that ``accept`` (the header) asks for, and its type."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type
+
+
+class _Collector(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        """Say that nothing is known before it is asked for."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Read everything."""
+        metrics = self._metrics
+        yield CounterMetricFamily(
+            f"{_PREFIX}_viewers_refused",
+            "Viewers turned away since there were max_viewers already",
+            metrics.refused_viewers,
+        )
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_max_viewers", "Viewers who may watch at once", metrics.max_viewers
+        )
+        for name, text, read in _COUNTERS:
+            counter = CounterMetricFamily(f"{_PREFIX}_{name}", text, labels=["camera"])
+            for feed in metrics.feeds:
+                counter.add_metric([feed.settings.name], read(feed))
+            yield counter
+        for name, text, measure in _GAUGES:
+            gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["camera"])
+            for feed in metrics.feeds:
+                value = measure(feed)
+                if value is not None:
+                    gauge.add_metric([feed.settings.name], value)
+            yield gauge
+        yield from _of_cameras(metrics.feeds)
+
+
+_COUNTERS = (
+    ("frames", "Frames that the camera has given", lambda feed: feed.frames),
+    (
+        "frames_sent",
+        "Frames sent, drawn ones too, over all viewers",
+        lambda feed: feed.broadcaster.totals.sent,
+    ),
+    (
+        "frames_skipped",
+        "Frames that went by while a viewer was busy, over all viewers",
+        lambda feed: feed.broadcaster.totals.skipped,
+    ),
+    (
+        "viewers_expelled",
+        "Viewers let go since they took nothing any more",
+        lambda feed: feed.broadcaster.totals.expelled,
+    ),
+    ("camera_restarts", "Further starts of the camera's process", lambda feed: feed.restarts),
+)
+_GAUGES = (
+    ("viewers", "Viewers of the stream", lambda feed: feed.broadcaster.viewers),
+    (
+        "frame_age_seconds",
+        "Seconds since the camera's last frame was captured",
+        lambda feed: feed.frame_age,
+    ),
+    ("frame_rate", "Frames a second that the camera gives now", lambda feed: feed.rate),
+)
+
+
+def _of_cameras(feeds: Iterable[CameraFeed]) -> Iterator[Metric]:
+    faults = CounterMetricFamily(
+        f"{_PREFIX}_camera_faults", "Losses of the camera by their kind", labels=["camera", "fault"]
+    )
+    states = StateSetMetricFamily(
+        f"{_PREFIX}_camera_state", "What the camera is doing", labels=["camera"]
+    )
+    about = InfoMetricFamily(
+        f"{_PREFIX}_camera", "What the camera is, and what makes its JPEGs", labels=["camera"]
+    )
+    for feed in feeds:
+        settings = feed.settings
+        for fault, count in feed.faults.items():
+            faults.add_metric([settings.name, fault.value], count)
+        states.add_metric([settings.name], {state.value: state is feed.state for state in State})
+        about.add_metric(
+            [settings.name],
+            {
+                "source": settings.source,
+                "encoder": feed.encoder or "",
+                "size": f"{settings.width}x{settings.height}",
+                "fps": str(settings.fps),
+            },
+        )
+    yield faults
+    yield states
+    yield about
