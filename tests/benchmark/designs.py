@@ -190,6 +190,13 @@ class Server:
         return _tree(self._process.pid)[1:]
 
 
+def busy_seconds() -> float:
+    """Return the CPU time that all of the machine has been busy for, guests' waiting included."""
+    fields = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    user, nice, system, _idle, _waiting, *interrupts = map(int, fields)
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
 def _tree(root: int) -> list[int]:
     """Return a process's id, followed by those of all its descendants."""
     children: dict[int, list[int]] = {}

@@ -206,6 +206,12 @@ static void join(int poller, uint16_t port, const char *path) {
     }
 }
 
+static double cpu_seconds(void) {
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (double)used.tv_sec + (double)used.tv_nsec / SECOND;
+}
+
 static int by_size(const void *left, const void *right) {
     uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
     return (a > b) - (a < b);
@@ -227,6 +233,7 @@ int main(int argc, char **argv) {
     int poller = epoll_create1(0);
     join(poller, (uint16_t)atoi(argv[1]), argv[2]);
 
+    double used = 0;
     uint64_t began = now_ns(), end = began + PATIENCE, now;
     enum { WAITING, WARMING, MEASURING } phase = WAITING;
     while ((now = now_ns()) < end || phase == WARMING) {
@@ -239,6 +246,7 @@ int main(int argc, char **argv) {
             began = now;
             end = now + length;
             measuring = true;
+            used = cpu_seconds();
             puts("begin");
             fflush(stdout);
         }
@@ -246,6 +254,7 @@ int main(int argc, char **argv) {
     }
     if (phase == WAITING) fail("not every viewer got a frame");
     double seconds = (double)(now_ns() - began) / SECOND;
+    used = cpu_seconds() - used;
     puts("end");
     fflush(stdout);
     while (getchar() != EOF) continue;
@@ -256,9 +265,10 @@ int main(int argc, char **argv) {
         if (viewers[i].frames < least) least = viewers[i].frames;
     printf("{\"viewers\": %zu, \"seconds\": %.3f, \"frames\": %zu, \"fps_min\": %.2f, "
            "\"fps_mean\": %.2f, \"missed\": %zu, \"repeated\": %zu, \"unstamped\": %zu, "
-           "\"gone\": %zu, \"latency_ms\": {\"p50\": %.3f, \"p99\": %.3f, \"max\": %.3f}}\n",
+           "\"gone\": %zu, \"cpu_seconds\": %.3f, "
+           "\"latency_ms\": {\"p50\": %.3f, \"p99\": %.3f, \"max\": %.3f}}\n",
            count, seconds, frames, (double)least / seconds,
-           (double)frames / seconds / (double)count, missed, repeated, unstamped, gone,
+           (double)frames / seconds / (double)count, missed, repeated, unstamped, gone, used,
            milliseconds(frames / 2), milliseconds(frames * 99 / 100),
            milliseconds(frames ? frames - 1 : 0));
     return 0;

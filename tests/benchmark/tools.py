@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from tests.lab.console import CACHE, LabError, install_packages, say, step
+from tests.lab.console import CACHE, LabError, install_packages, output, say, step
 
 from .stamping.sitecustomize import BLANK, MAGIC
 
@@ -78,10 +78,11 @@ def draw_pictures() -> None:
         name.write_bytes(MAGIC + BLANK + jpeg.getvalue()[2:])
 
 
-def install_ustreamer() -> None:
-    """Have ustreamer, the server to compare with, from the distribution."""
+def install_ustreamer() -> str:
+    """Have ustreamer, the server to compare with, from the distribution; return its version."""
     if not shutil.which("ustreamer"):
         install_packages("ustreamer")
+    return output(["ustreamer", "--version"]).strip()
 
 
 def raise_descriptors() -> None:
@@ -101,7 +102,10 @@ def raise_descriptors() -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the viewers saw; latencies in ms, from the stamp to the JPEG's last byte."""
+    """What the viewers saw, and the CPU time that they took.
+
+    Latencies are in ms, from the stamp to the JPEG's last byte.
+    """
 
     viewers: int
     seconds: float
@@ -112,6 +116,7 @@ class Seen:
     repeated: int
     unstamped: int
     gone: int
+    cpu_seconds: float
     latency_ms: dict[str, float]
 
 
