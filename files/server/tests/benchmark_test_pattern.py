@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from camera_server.camera_process import default_command, open_process
+from camera_server.framing import Kind, Record
 from camera_server.task import CameraTask
 
 
@@ -24,15 +25,20 @@ def cpu_seconds(pid: int) -> float:
 async def measure(width: int, height: int, fps: int, seconds: float) -> tuple[float, float]:
     """Return the part of a core in percent, and the frames a second, after the first second."""
     task = CameraTask("benchmark", "test-pattern", width, height, fps, 80, None, None, os.getpid())
-    async with open_process(default_command(task), task) as process:
-        for _turn in range(fps):
-            await process.read()
-        began, used, frames = time.monotonic(), cpu_seconds(process.pid), 0
-        while time.monotonic() - began < seconds:
-            await process.read()
-            frames += 1
+    frames = 0
+
+    def count(record: Record) -> None:
+        nonlocal frames
+        frames += record.kind is Kind.FRAME
+
+    async with open_process(default_command(task), task, count) as process:
+        while frames < fps:
+            await asyncio.sleep(0.01)
+        began, used, before = time.monotonic(), cpu_seconds(process.pid), frames
+        await asyncio.sleep(seconds)
         elapsed = time.monotonic() - began
-        return 100 * (cpu_seconds(process.pid) - used) / elapsed, frames / elapsed
+        used = cpu_seconds(process.pid) - used
+        return 100 * used / elapsed, (frames - before) / elapsed
 
 
 def main() -> None:

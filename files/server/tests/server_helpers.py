@@ -1,5 +1,6 @@
 """A real server in a process of its own, and a viewer who reads what it sends."""
 
+import asyncio
 import contextlib
 import http.client
 import io
@@ -17,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from camera_server.camera_process import default_command, open_process
+from camera_server.framing import Record
+from camera_server.task import CameraTask
 from PIL import Image
 
 PATIENCE = 20.0
@@ -191,9 +195,7 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_server(
-    *arguments: str, changed: str = "", **settings: str
-) -> Iterator[RunningServer]:
+def running_server(*arguments: str, changed: str = "", **settings: str) -> Iterator[RunningServer]:
     """Run a server with the test pattern on a port that it chooses itself.
 
     ``changed``: Python that changes something of the server before it starts.
@@ -201,7 +203,10 @@ def running_server(
     usual = {"CAMERA_SERVER_PORT": "0", "CAMERA_SERVER_CAMERA": "test-pattern"}
     start = ["-m", "camera_server"]
     if changed:
-        start = ["-c", f"{changed}\nimport sys, camera_server.cli\nsys.exit(camera_server.cli.main())"]
+        start = [
+            "-c",
+            f"{changed}\nimport sys, camera_server.cli\nsys.exit(camera_server.cli.main())",
+        ]
     process = subprocess.Popen(
         [sys.executable, *start, *arguments],
         env=environment(**usual | settings),
@@ -215,6 +220,20 @@ def running_server(
         yield server
     finally:
         server.kill()
+
+
+def camera_records(task: CameraTask, count: int) -> list[Record]:
+    """Run a camera's process; return its first records, fewer if it ends before."""
+
+    async def read() -> list[Record]:
+        found: list[Record] = []
+        command = default_command(task)
+        async with asyncio.timeout(20), open_process(command, task, found.append) as process:
+            while len(found) < count and not await process.ended(0.01):
+                pass
+        return found[:count]
+
+    return asyncio.run(read())
 
 
 def memory_kb(pid: int) -> int:

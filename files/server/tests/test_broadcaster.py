@@ -65,7 +65,8 @@ def test_who_leaves_is_offered_nothing_more() -> None:
 
 def headers_of(part: Part) -> dict[bytes, bytes]:
     head = part.data.partition(b"\r\n\r\n")[0]
-    return {name: value for name, value in (line.split(b": ") for line in head.split(b"\r\n"))}
+    lines = [line.partition(b": ") for line in head.split(b"\r\n")]
+    return {name: value for name, _colon, value in lines}
 
 
 def test_a_part_tells_what_it_is_and_brings_the_next_boundary() -> None:

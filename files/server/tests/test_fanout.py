@@ -196,7 +196,7 @@ def test_a_viewer_who_takes_nothing_is_let_go() -> None:
             slow.recv(1024)
             time.sleep(0.2)
             assert time.monotonic() - began < 8
-        assert 2 < time.monotonic() - began
+        assert time.monotonic() - began > 2
         for _turn in range(20):  # whoever takes a little stays
             slow.recv(1024)
             time.sleep(0.2)

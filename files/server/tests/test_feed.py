@@ -225,7 +225,7 @@ def test_a_feed_is_stuck_when_our_own_faults_do_not_end(
 ) -> None:
     monkeypatch.setattr("camera_server.feed._MARGIN_SECONDS", 0.5)
     monkeypatch.setattr("camera_server.feed._FAULT_SECONDS", 0.1)
-    faults = []
+    faults: list[str] = []
 
     def draw_or_fail(width: int, height: int, title: str, text: str) -> bytes:
         if len(faults) < 10**6:

@@ -1,4 +1,3 @@
-import asyncio
 import itertools
 import os
 from collections.abc import Iterator
@@ -7,14 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 from camera_server import cli
-from camera_server.camera_process import default_command, open_process
-from camera_server.cameras import pacing
+from camera_server.cameras import pacing, replay
 from camera_server.cameras.replay import looped
 from camera_server.framing import Kind, Record
 from camera_server.settings import Settings, replay_problems
 from camera_server.task import CameraTask
 from recordings import SIZE, film, folder, picture
-from server_helpers import decode, running_server
+from server_helpers import camera_records, decode, running_server
 
 JPEGS = [picture(shade, thumbnail=True) for shade in (10, 90, 170)]
 
@@ -22,15 +20,7 @@ JPEGS = [picture(shade, thumbnail=True) for shade in (10, 90, 170)]
 def records(count: int, replay: Path, fps: int = 100) -> list[Record]:
     """Run the camera's process; return what it writes first."""
     task = CameraTask("film", "replay", *SIZE, fps, 80, None, None, os.getpid(), replay=str(replay))
-
-    async def read() -> list[Record]:
-        found: list[Record] = []
-        async with asyncio.timeout(20), open_process(default_command(task), task) as process:
-            while len(found) < count and (record := await process.read()) is not None:
-                found.append(record)
-        return found
-
-    return asyncio.run(read())
+    return camera_records(task, count)
 
 
 @pytest.fixture(params=["folder", "film"])
@@ -64,18 +54,25 @@ def test_a_picture_without_an_end_is_said_before_the_start(tmp_path: Path) -> No
     assert record.metadata == {"error": f"replay is {path}: {path}/0001.jpg is cut short"}
 
 
-def test_a_recording_that_goes_away_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [0, 1, 2, 3])
+def test_a_recording_that_goes_away_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr(replay, "_KEPT_BYTES", sum(map(len, JPEGS[:kept])))
     path = folder(tmp_path / "all", *JPEGS)
     turn = looped(path, SIZE)
-    assert [picture.jpeg.read() for picture in itertools.islice(turn, 4)] == [*JPEGS, JPEGS[0]]
+    assert [frame.jpeg for frame in itertools.islice(turn, 4)] == [*JPEGS, JPEGS[0]]
     (path / "0002.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"0002\.jpg"):
-        next(turn).jpeg.read()
+    if kept >= 2:  # it is in memory
+        assert next(turn).jpeg == JPEGS[1]
+    else:
+        with pytest.raises(FileNotFoundError, match=r"0002\.jpg"):
+            next(turn)
 
 
 def test_a_film_is_not_read_to_its_end_before_it_begins(tmp_path: Path) -> None:
     path = film(tmp_path / "film.mjpeg", JPEGS[0], b"no picture at all")
-    assert next(looped(path, SIZE)).jpeg.read() == JPEGS[0]
+    assert next(looped(path, SIZE)).jpeg == JPEGS[0]
 
 
 def test_frames_are_due_at_a_rate_and_none_is_made_up_for(

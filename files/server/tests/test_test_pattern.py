@@ -1,12 +1,10 @@
-import asyncio
 import os
 
 import pytest
-from camera_server.camera_process import default_command, open_process
 from camera_server.cameras.test_pattern import Pattern
-from camera_server.framing import Kind, Record
+from camera_server.framing import Kind
 from camera_server.task import CameraTask
-from server_helpers import decode
+from server_helpers import camera_records, decode
 
 
 def test_number_and_clock_can_be_seen() -> None:
@@ -28,11 +26,6 @@ def test_it_has_the_size_asked_for(size: tuple[int, int]) -> None:
 
 def test_the_start_says_what_makes_the_jpegs() -> None:
     task = CameraTask("camera", "test-pattern", 64, 64, 100, 80, None, None, os.getpid())
-
-    async def read() -> list[Record | None]:
-        async with asyncio.timeout(20), open_process(default_command(task), task) as process:
-            return [await process.read() for _turn in range(3)]
-
-    started, *frames = filter(None, asyncio.run(read()))
+    started, *frames = camera_records(task, 3)
     assert (started.kind, started.metadata) == (Kind.STARTED, {"encoder": "test-pattern"})
     assert [frame.metadata for frame in frames] == [{"frame": 0}, {"frame": 1}]

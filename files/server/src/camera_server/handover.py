@@ -8,7 +8,7 @@ another server runs the application, there is no connection to take, and stream.
 
 import asyncio
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -58,7 +58,7 @@ class HandoverProtocol(BoundedProtocol):
         """Begin to answer the request, of which the body may not have come yet."""
         super().on_headers_complete()
         # Not self.scope: with a further request in the same packet that is another one soon.
-        scope: MutableMapping[str, Any] = self.cycle.scope
+        scope = cast(MutableMapping[str, Any], self.cycle.scope)
         if scope["scheme"] == "http":  # under TLS the socket takes no plain bytes
             scope["extensions"] = {_EXTENSION: Connection(self, self.cycle)}
 

@@ -1,6 +1,6 @@
 """What Prometheus is told. Everything is read when it asks: frames pay nothing for it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import (
@@ -30,7 +30,7 @@ class Metrics:
 
     def write(self, accept: str | None) -> tuple[bytes, str]:
         """Return the text, in the format that ``accept`` (the header) asks for, and its type."""
-        encode, media_type = choose_encoder(accept)
+        encode, media_type = choose_encoder(accept or "")
         return encode(self._registry), media_type
 
 
@@ -68,7 +68,8 @@ class _Collector(Collector):
         yield from _of_cameras(metrics.feeds)
 
 
-_COUNTERS = (
+# Name, meaning, and how a camera's value is read.
+_COUNTERS: tuple[tuple[str, str, Callable[[CameraFeed], float]], ...] = (
     ("frames", "Frames that the camera has given", lambda feed: feed.frames),
     (
         "frames_sent",
@@ -87,7 +88,7 @@ _COUNTERS = (
     ),
     ("camera_restarts", "Further starts of the camera's process", lambda feed: feed.restarts),
 )
-_GAUGES = (
+_GAUGES: tuple[tuple[str, str, Callable[[CameraFeed], float | None]], ...] = (
     ("viewers", "Viewers of the stream", lambda feed: feed.broadcaster.viewers),
     (
         "frame_age_seconds",
