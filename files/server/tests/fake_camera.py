@@ -23,7 +23,7 @@ def jpeg() -> bytes:
 
 
 def send(record: Record) -> None:
-    sys.stdout.buffer.writelines(pack(record))
+    sys.stdout.buffer.writelines(pack(*record))
     sys.stdout.buffer.flush()
 
 

@@ -13,8 +13,9 @@ class Recorder:
         self.parts: list[Part] = []
         self.closed = False
 
-    def offer(self, part: Part) -> None:
+    def offer(self, part: Part) -> bool:
         self.parts.append(part)
+        return True
 
     def close(self) -> None:
         self.closed = True

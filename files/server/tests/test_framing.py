@@ -5,7 +5,7 @@ from camera_server.framing import HEADER, MAGIC, FramingError, Kind, Record, Rec
 
 
 def packed(*records: Record) -> bytes:
-    return b"".join(itertools.chain.from_iterable(map(pack, records)))
+    return b"".join(itertools.chain.from_iterable(pack(*record) for record in records))
 
 
 def read_all(data: bytes, piece: int = 2**30) -> list[Record]:

@@ -6,11 +6,15 @@ one that ships. Light, since the server imports it too.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from camera_server.framing import Kind
 
 # A picture's beginning: a comment of 29 bytes, the last 16 of which are the stamp (stamp.h).
 MAGIC = b"\xff\xd8\xff\xfe\x00\x1dRPICAMSTAMP"
@@ -25,22 +29,22 @@ def stamped(jpeg: bytes, sequence: int) -> bytes:
 
 
 def _stamp_all_frames() -> None:
-    from camera_server.cameras.output import RecordWriter
+    from camera_server.cameras import output
+    from camera_server.framing import pack
 
-    write = RecordWriter.frame
-    sequence = 0
+    numbers = itertools.count(1)
 
-    def frame(
-        self: RecordWriter,
-        jpeg: bytes,
-        captured_ns: int,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        nonlocal sequence
-        sequence += 1
-        write(self, stamped(jpeg, sequence), captured_ns, metadata)
+    def stamping(
+        kind: Kind, captured_ns: int, jpeg: bytes, metadata: Mapping[str, Any]
+    ) -> list[bytes | memoryview]:
+        """Do what pack() does; the picture stays where it is, the stamp goes before the rest."""
+        header, _jpeg, text = pack(kind, captured_ns, jpeg, metadata)
+        if not jpeg:
+            return [header, text]
+        stamp = MAGIC + _STAMP.pack(next(numbers), time.monotonic_ns())
+        return [header, stamp, memoryview(jpeg)[len(stamp) :], text]
 
-    RecordWriter.frame = frame  # type: ignore[method-assign]
+    vars(output)["pack"] = stamping
 
 
 if "camera_server.cameras" in sys.orig_argv:

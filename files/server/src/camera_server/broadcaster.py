@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 BOUNDARY = b"frame"
 OPENING = b"--" + BOUNDARY + b"\r\n"
+_BETWEEN = b"\r\n" + OPENING
 
 _HEAD = (
     b"Content-Type: image/jpeg\r\n"
@@ -51,19 +52,19 @@ class Frame(NamedTuple):
         """What no other frame has, quoted as an ETag; numbers begin anew with the server."""
         return f'"{self.captured_ns:x}-{self.sequence:x}"'
 
-    def head(self) -> bytes:
+    def head(self, now_ns: int) -> bytes:
         """Return what is told about a frame as header lines, for a stream and a snapshot alike."""
-        age = (time.monotonic_ns() - self.captured_ns) / 1e9
+        age = (now_ns - self.captured_ns) / 1e9
         state = _STATES[self.state]
         return _HEAD % (len(self.jpeg), state, self.sequence, age, time.time() - age)
 
-    def part(self) -> bytes:
+    def part(self, now_ns: int) -> bytes:
         """Return the frame as a part, from its headers to the next boundary.
 
         The boundary before it has been sent already: browsers show a part only when the
         next boundary has come, so each part brings the one behind it along.
         """
-        return b"".join((self.head(), b"\r\n", self.jpeg, b"\r\n", OPENING))
+        return b"".join((self.head(now_ns), b"\r\n", self.jpeg, _BETWEEN))
 
 
 class Part(NamedTuple):
@@ -78,8 +79,8 @@ class Part(NamedTuple):
 class Viewer(Protocol):
     """Somebody who watches. Called in the event loop; never waits."""
 
-    def offer(self, part: Part) -> None:
-        """Send the part, unless the viewer is busy or wants fewer."""
+    def offer(self, part: Part) -> bool:
+        """Send the part, unless the viewer is busy or wants fewer; return whether it was sent."""
 
     def close(self) -> None:
         """Send the viewer home."""
@@ -122,7 +123,7 @@ class Broadcaster:
         if self.closed.is_set():
             viewer.close()
         elif self.part is not None:
-            viewer.offer(self.part)
+            self.totals.sent += viewer.offer(self.part)
 
     def leave(self, viewer: Viewer) -> None:
         """Offer the viewer nothing any more. One who has left already may leave again."""
@@ -168,9 +169,13 @@ class Broadcaster:
     def _send(self, frame: Frame) -> None:
         if self.closed.is_set():
             return
-        self.part = part = Part(frame.part(), frame.sequence, time.monotonic())
+        now_ns = time.monotonic_ns()
+        self.part = part = Part(frame.part(now_ns), frame.sequence, now_ns / 1e9)
+        sent = 0
         for viewer in list(self._viewers):
-            viewer.offer(part)
+            if viewer.offer(part):
+                sent += 1
+        self.totals.sent += sent
         # One timer that looks how things are, rather than one for each frame.
         if self._repetition is None:
             self._set_repetition(REPEAT_SECONDS)

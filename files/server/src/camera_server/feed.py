@@ -301,9 +301,9 @@ class CameraFeed:
             self.frames += 1
             self._arrivals.append(now)
             self._last_captured_ns = record.captured_ns
-            self._allowed = self.frame_allowance
             self._due = now + self.frame_allowance
             if self.state is not State.LIVE:
+                self._allowed = self.frame_allowance
                 self._change(State.LIVE, None)
             self.broadcaster.publish(record.jpeg, FrameState.LIVE, record.captured_ns)
             self._failing = False

@@ -51,13 +51,12 @@ class Record(NamedTuple):
     metadata: Mapping[str, Any] = _NO_METADATA
 
 
-def pack(record: Record) -> list[bytes]:
-    """Return the record as bytes for the pipe, in pieces."""
-    metadata = _NOTHING
-    if record.metadata:
-        metadata = json.dumps(record.metadata, separators=(",", ":")).encode()
-    header = HEADER.pack(MAGIC, record.kind, record.captured_ns, len(record.jpeg), len(metadata))
-    return [header, record.jpeg, metadata]
+def pack(kind: Kind, captured_ns: int, jpeg: bytes, metadata: Mapping[str, Any]) -> list[bytes]:
+    """Return a record as bytes for the pipe, in pieces."""
+    text = _NOTHING
+    if metadata:
+        text = json.dumps(metadata, separators=(",", ":")).encode()
+    return [HEADER.pack(MAGIC, kind, captured_ns, len(jpeg), len(text)), jpeg, text]
 
 
 class RecordReader:

@@ -11,7 +11,7 @@ from typing import cast
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from camera_server.broadcaster import BOUNDARY, OPENING, Broadcaster, Part
+from camera_server.broadcaster import BOUNDARY, OPENING, Part
 from camera_server.feed import CameraFeed
 from camera_server.handover import connection_of
 
@@ -81,23 +81,33 @@ class DirectViewer(asyncio.Protocol):
     keep what it was given until the event loop's turn is over, and must not be overtaken.
     """
 
-    __slots__ = ("_fd", "_feed", "_given", "_look", "_pace", "_sequence", "_taken", "_transport")
+    __slots__ = (
+        "_busy_since",
+        "_fd",
+        "_feed",
+        "_pace",
+        "_sequence",
+        "_transport",
+        "_waiting",
+        "_write_buffer_size",
+    )
 
     def __init__(self, feed: CameraFeed, pace: Pace | None) -> None:
         self._feed = feed
         self._pace = pace
+        # The last frame that it was sent.
         self._sequence = 0
-        # Bytes, so far: what the transport and the socket were given, and the other end has taken.
-        self._given = 0
-        self._taken = 0
-        # When that was last looked at and had changed, in seconds of CLOCK_MONOTONIC.
-        self._look = 0.0
+        # Of one that is busy: with which frame, how many bytes of it wait, and since when
+        # (seconds of CLOCK_MONOTONIC) that has not changed.
+        self._waiting = (0, 0)
+        self._busy_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to send: the response's head is on its way already."""
         # uvloop's transports are none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
         self._fd = self._transport.get_extra_info("socket").fileno()
+        self._write_buffer_size = self._transport.get_write_buffer_size
         # Say when all is gone, not when there is little left.
         self._transport.set_write_buffer_limits(high=0)
         self._transport.write(OPENING)
@@ -112,48 +122,49 @@ class DirectViewer(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Go on at once with the newest frame: the next one may be a second away."""
-        part = self._feed.broadcaster.part
+        broadcaster = self._feed.broadcaster
+        part = broadcaster.part
         if part is not None and part.sequence != self._sequence:
-            self.offer(part)
+            broadcaster.totals.sent += self.offer(part)
 
-    def offer(self, part: Part) -> None:
+    def offer(self, part: Part) -> bool:
         """Send the part, unless the one before it has not gone yet."""
-        if self._transport.get_write_buffer_size():
+        if self._write_buffer_size():
             self._look_for_life(part.time)
-            return
+            return False
         if self._pace is not None and not self._pace.is_due(part.time):
-            return
+            return False
         try:
             written = os.write(self._fd, part.data)
         except BlockingIOError:
             self._look_for_life(part.time)
-            return
+            return False
         except OSError:
             self._transport.abort()
-            return
+            return False
         if written < len(part.data):
             self._transport.write(memoryview(part.data)[written:])
-        self._given += len(part.data)
-        self._look = part.time
-        _count(self._feed.broadcaster, part, self._sequence, self._pace)
+        if part.sequence - self._sequence > 1:
+            _count_skipped(self._feed, part, self._sequence, self._pace)
         self._sequence = part.sequence
+        return True
 
     def close(self) -> None:
         """End the response; what a busy viewer has not taken yet is lost."""
-        if self._transport.get_write_buffer_size():
+        if self._write_buffer_size():
             self._transport.abort()
         else:
             self._transport.close()
 
     def _look_for_life(self, now: float) -> None:
-        """Let a busy viewer go who has taken nothing for long."""
-        if now - self._look < 1:
+        """Let a busy viewer go who has taken nothing for long; look once a second."""
+        if self._waiting[0] == self._sequence and now - self._busy_since < 1:
             return
-        taken = self._given - self._transport.get_write_buffer_size() - _unacknowledged(self._fd)
-        if taken != self._taken:
-            self._taken = taken
-            self._look = now
-        elif now - self._look > STALL_SECONDS:
+        waiting = (self._sequence, self._write_buffer_size() + _unacknowledged(self._fd))
+        if waiting != self._waiting:
+            self._waiting = waiting
+            self._busy_since = now
+        elif now - self._busy_since > STALL_SECONDS:
             _expel(self._feed)
             self._transport.abort()
 
@@ -164,11 +175,10 @@ def _unacknowledged(fd: int) -> int:
     return int(count)
 
 
-def _count(broadcaster: Broadcaster, part: Part, before: int, pace: Pace | None) -> None:
-    totals = broadcaster.totals
-    totals.sent += 1
-    if pace is None and 0 < before < part.sequence:
-        totals.skipped += part.sequence - before - 1
+def _count_skipped(feed: CameraFeed, part: Part, before: int, pace: Pace | None) -> None:
+    """Count the frames between this one and the one ``before``: 0 if there was none."""
+    if pace is None and before:
+        feed.broadcaster.totals.skipped += part.sequence - before - 1
 
 
 def _expel(feed: CameraFeed) -> None:
@@ -185,11 +195,12 @@ class _Slot:
         self.part: Part | None = None
         self._pace = pace
 
-    def offer(self, part: Part) -> None:
-        """Hold this part instead of the one before it."""
+    def offer(self, part: Part) -> bool:
+        """Hold this part instead of the one before it; it is sent later."""
         if self._pace is None or self._pace.is_due(part.time):
             self.part = part
             self.changed.set()
+        return False
 
     def close(self) -> None:
         """Have the stream end after what is being sent."""
@@ -242,7 +253,9 @@ async def _send_parts(feed: CameraFeed, slot: _Slot, pace: Pace | None, send: Se
         except TimeoutError:
             _expel(feed)
             return
-        _count(feed.broadcaster, part, sequence, pace)
+        feed.broadcaster.totals.sent += 1
+        if part.sequence - sequence > 1:
+            _count_skipped(feed, part, sequence, pace)
         sequence = part.sequence
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from camera_server.framing import Kind, Record, pack
+from camera_server.framing import Kind, pack
 
 
 def claim_stdout() -> int:
@@ -37,21 +37,23 @@ class RecordWriter:
         self, jpeg: bytes, captured_ns: int, metadata: Mapping[str, Any] | None = None
     ) -> None:
         """Write one picture, captured at ``captured_ns`` (CLOCK_MONOTONIC)."""
-        self._write(Record(Kind.FRAME, captured_ns, jpeg, metadata or {}))
+        self._write(Kind.FRAME, captured_ns, jpeg, metadata or {})
 
     def started(self, encoder: str) -> None:
         """Write that the camera runs: what takes long and needs patience is over.
 
         ``encoder`` says what makes the JPEGs.
         """
-        self._write(Record(Kind.STARTED, time.monotonic_ns(), metadata={"encoder": encoder}))
+        self._write(Kind.STARTED, time.monotonic_ns(), b"", {"encoder": encoder})
 
     def error(self, reason: str) -> None:
         """Write why there will be no more pictures: one line, for people."""
-        self._write(Record(Kind.ERROR, time.monotonic_ns(), metadata={"error": reason}))
+        self._write(Kind.ERROR, time.monotonic_ns(), b"", {"error": reason})
 
-    def _write(self, record: Record) -> None:
-        pieces = pack(record)
+    def _write(
+        self, kind: Kind, captured_ns: int, jpeg: bytes, metadata: Mapping[str, Any]
+    ) -> None:
+        pieces = pack(kind, captured_ns, jpeg, metadata)
         with self._lock:
             try:
                 rest = sum(map(len, pieces)) - os.writev(self._fd, pieces)

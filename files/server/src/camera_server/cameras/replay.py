@@ -6,7 +6,6 @@ Cheap enough to measure the server by: a frame costs reading it, and nothing is 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,14 @@ def run(task: CameraTask, writer: RecordWriter) -> None:
     """
     if task.replay is None:
         raise CameraError("there is no recording to replay")
+    due: Iterator[int] | None = None
     try:
-        # Read before it is due; what waits is written at once.
-        frames = looped(Path(task.replay), (task.width, task.height))
-        first = next(frames)
-        writer.started("replay")
-        due = paced(task.fps)
-        for frame, _number in zip(chain([first], frames), due, strict=False):
+        # A frame is read before it is due, and then written at once.
+        for frame in looped(Path(task.replay), (task.width, task.height)):
+            if due is None:
+                writer.started("replay")
+                due = paced(task.fps)
+            next(due)
             writer.frame(frame.jpeg, time.monotonic_ns(), frame.metadata)
     except (RecordingError, OSError) as error:
         raise CameraError(f"replay is {task.replay}: {error}") from None
