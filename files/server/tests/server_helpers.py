@@ -43,7 +43,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def decode(jpeg: bytes) -> Image.Image:
+def decode(jpeg: bytes | memoryview) -> Image.Image:
     """Decode a JPEG whole; Pillow raises for one that is cut short."""
     image = Image.open(io.BytesIO(jpeg))
     image.load()

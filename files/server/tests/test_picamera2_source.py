@@ -129,7 +129,7 @@ def test_a_usb_camera_s_own_jpegs_pass_through(log: Path, monkeypatch: pytest.Mo
     found = records(monkeypatch, 10, formats=["YUYV", "MJPEG"], **USB)
     assert [record.kind for record in found] == [Kind.FRAME] * 10, reason(found)
     assert decode(found[0].jpeg).size == (640, 480)
-    assert found[0].jpeg.endswith(b"\xff\xd9")
+    assert bytes(found[0].jpeg).endswith(b"\xff\xd9")
     times = [record.captured_ns for record in found]
     assert times == sorted(set(times))
     assert calls(log, "start") == [{}]

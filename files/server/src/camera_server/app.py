@@ -336,7 +336,7 @@ async def snapshot(
             )
             return JSONResponse(no_picture.model_dump(mode="json"), 503)
     known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
-    response = Response(status_code=304) if frame.tag in known else Response(frame.jpeg)
+    response = Response(status_code=304) if frame.tag in known else Response(bytes(frame.jpeg))
     for line in frame.head(time.monotonic_ns()).decode().splitlines():
         name, _colon, value = line.partition(": ")
         # The length is the response's own business.

@@ -19,8 +19,8 @@ _HEAD = (
     b"Content-Length: %d\r\n"
     b"X-Frame-State: %b\r\n"
     b"X-Frame-Sequence: %d\r\n"
-    b"X-Frame-Age: %.3f\r\n"
-    b"X-Timestamp: %.6f\r\n"
+    b"X-Frame-Age: %d.%03d\r\n"
+    b"X-Timestamp: %d.%06d\r\n"
 )
 
 # How long nothing new may come before the last frame is sent again, in seconds: a viewer
@@ -42,7 +42,7 @@ _STATES = {state: state.encode() for state in FrameState}
 class Frame(NamedTuple):
     """A JPEG, its state, its number, and when it was captured (ns of CLOCK_MONOTONIC)."""
 
-    jpeg: bytes
+    jpeg: bytes | memoryview
     state: FrameState
     sequence: int
     captured_ns: int
@@ -54,9 +54,11 @@ class Frame(NamedTuple):
 
     def head(self, now_ns: int) -> bytes:
         """Return what is told about a frame as header lines, for a stream and a snapshot alike."""
-        age = (now_ns - self.captured_ns) / 1e9
+        age_us = (now_ns - self.captured_ns) // 1000
+        captured_us = time.time_ns() // 1000 - age_us
         state = _STATES[self.state]
-        return _HEAD % (len(self.jpeg), state, self.sequence, age, time.time() - age)
+        age, captured = divmod(age_us // 1000, 1000), divmod(captured_us, 1_000_000)
+        return _HEAD % (len(self.jpeg), state, self.sequence, *age, *captured)
 
     def part(self, now_ns: int) -> bytes:
         """Return the frame as a part, from its headers to the next boundary.
@@ -129,7 +131,7 @@ class Broadcaster:
         """Offer the viewer nothing any more. One who has left already may leave again."""
         self._viewers.pop(viewer, None)
 
-    def publish(self, jpeg: bytes, state: FrameState, captured_ns: int) -> None:
+    def publish(self, jpeg: bytes | memoryview, state: FrameState, captured_ns: int) -> None:
         """Make this the newest frame."""
         self._sequence += 1
         self.newest = Frame(jpeg, state, self._sequence, captured_ns)

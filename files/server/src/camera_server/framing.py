@@ -47,11 +47,13 @@ class Record(NamedTuple):
 
     kind: Kind
     captured_ns: int
-    jpeg: bytes = b""
+    jpeg: bytes | memoryview = b""
     metadata: Mapping[str, Any] = _NO_METADATA
 
 
-def pack(kind: Kind, captured_ns: int, jpeg: bytes, metadata: Mapping[str, Any]) -> list[bytes]:
+def pack(
+    kind: Kind, captured_ns: int, jpeg: bytes | memoryview, metadata: Mapping[str, Any]
+) -> list[bytes | memoryview]:
     """Return a record as bytes for the pipe, in pieces."""
     text = _NOTHING
     if metadata:
@@ -95,7 +97,8 @@ class RecordReader:
             self._wanted = end - place
             if end > len(data):
                 break
-            jpeg = data[place + HEADER.size : metadata_place]
+            # Not copied here: it is copied once, into the part that all viewers get.
+            jpeg = memoryview(data)[place + HEADER.size : metadata_place]
             metadata = _metadata(data[metadata_place:end])
             place, self._wanted = end, HEADER.size
             self._take(Record(_KINDS[kind], captured_ns, jpeg, metadata))

@@ -86,6 +86,7 @@ class DirectViewer(asyncio.Protocol):
         "_fd",
         "_feed",
         "_pace",
+        "_partial",
         "_sequence",
         "_transport",
         "_waiting",
@@ -111,6 +112,7 @@ class DirectViewer(asyncio.Protocol):
         # Say when all is gone, not when there is little left.
         self._transport.set_write_buffer_limits(high=0)
         self._transport.write(OPENING)
+        self._partial = True
         self._feed.hold()
         self._feed.broadcaster.join(self)
 
@@ -129,9 +131,11 @@ class DirectViewer(asyncio.Protocol):
 
     def offer(self, part: Part) -> bool:
         """Send the part, unless the one before it has not gone yet."""
-        if self._write_buffer_size():
-            self._look_for_life(part.time)
-            return False
+        if self._partial:
+            if self._write_buffer_size():
+                self._look_for_life(part.time)
+                return False
+            self._partial = False
         if self._pace is not None and not self._pace.is_due(part.time):
             return False
         try:
@@ -144,6 +148,7 @@ class DirectViewer(asyncio.Protocol):
             return False
         if written < len(part.data):
             self._transport.write(memoryview(part.data)[written:])
+            self._partial = True
         if part.sequence - self._sequence > 1:
             _count_skipped(self._feed, part, self._sequence, self._pace)
         self._sequence = part.sequence
