@@ -197,6 +197,11 @@ def _other_bounds(results: Results) -> Iterable[Bound]:
     value = ratio(ours.get(400_000), theirs.get(400_000))
     yield Bound(f"age of a 400 kB/s reader's picture / {USTREAMER}'s", value, 0.15)
     yield Bound("age of a 150 kB/s reader's picture, s", ratio(ours.get(150_000), 1000), 1.2)
+    if OURS in results.shutdowns:
+        took = results.shutdowns[OURS]
+        yield Bound("end with 200 streams, s", float("inf") if took is None else took, 1)
+    idle = None if results.idle is None else 100 * results.idle
+    yield Bound("idle, % of a core", idle, 0.5)
 
 
 def memory_of(results: Results, name: str) -> tuple[float | None, float | None]:

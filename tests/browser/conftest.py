@@ -8,9 +8,12 @@ import re
 import secrets
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -26,11 +29,15 @@ from camera_server.credentials import (
 class Server:
     """A server that can be stopped, and started again at the same address.
 
-    With a credentials file it asks who wants to watch; ``config``: a file with its cameras.
+    With a credentials file it asks who wants to watch; ``config``: a file with its cameras;
+    ``settings``: variables, without their prefix.
     """
 
-    def __init__(self, credentials: Path | None = None, config: Path | None = None) -> None:
+    def __init__(
+        self, credentials: Path | None = None, config: Path | None = None, **settings: str
+    ) -> None:
         self.url = ""
+        self._settings = {f"CAMERA_SERVER_{name}": value for name, value in settings.items()}
         self._credentials = credentials
         self._arguments = [] if config is None else ["--config", str(config)]
         self._port = "0"
@@ -44,7 +51,7 @@ class Server:
             settings["CAMERA_SERVER_HOST"] = "127.0.0.1"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "camera_server", *self._arguments],
-            env={**os.environ, **settings},
+            env={**os.environ, **settings, **self._settings},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -58,9 +65,17 @@ class Server:
 
     def cameras(self) -> list[dict[str, Any]]:
         """Return what it says that its cameras do, asked by a connection that no browser knows."""
-        with urllib.request.urlopen(self.url + "cameras", timeout=10) as answer:  # noqa: S310
-            states: list[dict[str, Any]] = json.load(answer)["cameras"]
+        with closing(HTTPConnection("127.0.0.1", int(self._port), timeout=10)) as connection:
+            connection.request("GET", "/cameras")
+            states: list[dict[str, Any]] = json.load(connection.getresponse())["cameras"]
         return states
+
+    def watch(self) -> HTTPConnection:
+        """Return a connection on which the first camera's stream has begun."""
+        connection = HTTPConnection("127.0.0.1", int(self._port), timeout=10)
+        connection.request("GET", "/video")
+        assert connection.getresponse().read(1000)
+        return connection
 
     def viewers(self) -> int:
         """Return how many streams it sends now."""
@@ -125,8 +140,8 @@ def six_cameras(config: Path) -> Iterator[Server]:
 class RestrictedServer(Server):
     """A server that lets in the user ``anna`` and whoever has the token."""
 
-    def __init__(self, credentials: Path, config: Path | None = None) -> None:
-        super().__init__(credentials, config)
+    def __init__(self, credentials: Path, config: Path | None = None, **settings: str) -> None:
+        super().__init__(credentials, config, **settings)
         self.password = secrets.token_urlsafe(9)
         self.token = secrets.token_urlsafe(18)
         self.change(self.password)
@@ -159,3 +174,33 @@ def restricted_six(tmp_path: Path, config: Path) -> Iterator[RestrictedServer]:
         yield server
     finally:
         server.stop()
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Another site, whose only page is the server's ``text``."""
+
+    def do_GET(self) -> None:
+        """Answer with the page."""
+        text = getattr(self.server, "text", "").encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_values: object) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def other_site(text: str) -> Iterator[str]:
+    """Yield the address of another web site, whose only page this is."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as site:
+        vars(site)["text"] = text
+        thread = Thread(target=site.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{site.server_port}"
+        finally:
+            site.shutdown()
+            thread.join()

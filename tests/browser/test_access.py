@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
@@ -18,7 +16,7 @@ from tests.browser.chromium import (
     wait_until_it_moves,
     wait_until_live,
 )
-from tests.browser.conftest import RestrictedServer
+from tests.browser.conftest import RestrictedServer, other_site
 
 
 def sign_in(page: Page, password: str) -> None:
@@ -82,33 +80,12 @@ def test_a_token_is_pasted_without_javascript(
         wait_until_it_moves(page)
 
 
-class Elsewhere(BaseHTTPRequestHandler):
-    """Another site, whose only page is the server's ``text``."""
-
-    def do_GET(self) -> None:
-        """Answer with the page."""
-        text = getattr(self.server, "text", "").encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_values: object) -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture
 def elsewhere(restricted: RestrictedServer) -> Iterator[str]:
     """Yield the address of another site's page, with the camera's picture in it."""
     picture = f"{restricted.url.replace('127.0.0.1', LAN_HOST)}video?token={restricted.token}"
-    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as site:
-        vars(site)["text"] = f'<img src="{picture}" width="640" height="480">'
-        thread = Thread(target=site.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{site.server_port}/"
-        site.shutdown()
-        thread.join()
+    with other_site(f'<img src="{picture}" width="640" height="480">') as address:
+        yield address
 
 
 def test_a_picture_embedded_elsewhere_needs_only_the_token(elsewhere: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
@@ -131,3 +132,19 @@ def test_hidden_tabs_leave_the_streams_to_those_that_are_shown(server: Server) -
         wait_until(lambda: server.viewers() == 1, "the last tab's stream only")
         first = server.cameras()[0]["frames"]
         wait_until(lambda: server.cameras()[0]["frames"] > first, "frames")
+
+
+def test_a_window_beyond_the_server_s_bound_shows_snapshots_until_there_is_room() -> None:
+    server = Server(MAX_VIEWERS="1")
+    try:
+        server.start()
+        with closing(server.watch()) as viewer, open_page(server.url) as page:
+            full = "live, one picture a second: as many watch as may"
+            expect(page.locator("[aria-live]")).to_have_text(full, timeout=15_000)
+            (count,) = count_pictures_of_all([page.locator("img")], 3)
+            assert count >= 2
+            viewer.close()
+            expect(page.locator("[aria-live]")).to_have_text("live", timeout=15_000)
+            wait_until(lambda: server.viewers() == 1, "the page's stream")
+    finally:
+        server.stop()

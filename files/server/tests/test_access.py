@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -626,3 +627,32 @@ def test_check_reads_the_credentials(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert "geheim" not in said
     write_credentials(path, CREDENTIALS)
     assert cli.main(["--check", "--config", str(config)]) == 0
+
+
+@pytest.mark.parametrize("by_proxy", [True, False])
+def test_only_a_proxy_on_the_unix_socket_says_who_asks(tmp_path: Path, by_proxy: bool) -> None:
+    path, folder = tmp_path / "camera.sock", tmp_path / "credentials.json"
+    write_credentials(folder, CREDENTIALS)
+    listen = {"CAMERA_SERVER_PORT": "", "CAMERA_SERVER_SOCKET": str(path)}
+    if not by_proxy:
+        listen = {"CAMERA_SERVER_HOST": "127.0.0.1"}
+    form = urlencode({"token": KEY})
+    with running_server(CAMERA_SERVER_CREDENTIALS=str(folder), **listen) as server:
+        request = (
+            "POST /sign-in HTTP/1.1\r\nHost: camera.example\r\nX-Forwarded-For: 192.0.2.7\r\n"
+            "X-Forwarded-Proto: https\r\nConnection: close\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {len(form)}\r\n\r\n{form}"
+        )
+        if by_proxy:
+            with socket.socket(socket.AF_UNIX) as proxy:
+                proxy.connect(str(path))
+                proxy.sendall(request.encode())
+                answer = b"".join(iter(lambda: proxy.recv(65536), b""))
+        else:
+            answer = server.raw(request.encode())
+    assert answer.startswith(b"HTTP/1.1 303")
+    cookie = re.search(rb"set-cookie: .*", answer)
+    assert cookie
+    # What came by HTTPS to the proxy gets a cookie that never goes another way.
+    assert (b"Secure" in cookie[0]) == by_proxy

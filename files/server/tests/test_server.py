@@ -1,3 +1,5 @@
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from server_helpers import (
     RunningServer,
     decode,
@@ -103,6 +106,54 @@ def test_a_snapshot_can_ask_for_a_frame_that_is_new(shared: RunningServer) -> No
     assert status == 200
     assert float(headers["x-timestamp"]) >= asked - 0.001
     assert shared.get("/snapshot?max_age=-1")[0] == 422
+
+
+def test_a_snapshot_that_the_client_has_is_not_sent_again() -> None:
+    with running_server(CAMERA_SERVER_FPS="1") as server:
+        status, jpeg, headers = server.get("/snapshot")
+        assert status == 200
+        assert 0 <= float(headers["x-frame-age"]) < 1.5
+        tag = headers["etag"]
+        for known in (tag, f'"other", W/{tag}'):
+            status, body, headers = server.get("/snapshot", **{"if-none-match": known})
+            assert (status, body, headers["etag"]) == (304, b"", tag)
+        assert headers["x-frame-sequence"]
+        for unknown in ('"other"', tag[:-1], ""):
+            assert server.get("/snapshot", **{"if-none-match": unknown})[0] == 200
+        status, newer, headers = server.get("/snapshot?max_age=0", **{"if-none-match": tag})
+        assert status == 200
+        assert newer != jpeg
+
+
+def test_other_sites_may_read_what_the_settings_let_them() -> None:
+    mine, other = "https://mine.example", "https://other.example"
+
+    def allowed(server: RunningServer, path: str, origin: str) -> str | None:
+        return server.get(path, origin=origin)[2]["access-control-allow-origin"]
+
+    with running_server(CAMERA_SERVER_CORS_ORIGINS=f"{mine},http://localhost:3000") as server:
+        for path in ("/state", "/snapshot", "/nowhere"):
+            assert allowed(server, path, mine) == mine
+            assert allowed(server, path, other) is None
+        exposed = server.get("/snapshot", origin=mine)[2]["access-control-expose-headers"]
+        assert "X-Frame-Age" in exposed
+        viewer = server.watch(origin=mine)
+        assert viewer.response.headers["access-control-allow-origin"] == mine
+        viewer.until("live")
+        # What a browser asks before it shows a token; nobody can know the token yet.
+        asked = (
+            f"OPTIONS /state HTTP/1.1\r\nHost: x\r\nOrigin: {mine}\r\nConnection: close\r\n"
+            "Access-Control-Request-Method: GET\r\n"
+            "Access-Control-Request-Headers: authorization\r\n\r\n"
+        )
+        answer = server.raw(asked.encode()).decode().lower()
+        assert answer.startswith("http/1.1 200")
+        assert "access-control-allow-headers: " in answer
+        assert "authorization" in answer
+    with running_server(CAMERA_SERVER_CORS_ORIGINS="*") as server:
+        assert allowed(server, "/state", other) == "*"
+    with running_server() as server:
+        assert allowed(server, "/state", mine) is None
 
 
 def test_what_a_request_carries_is_not_logged(server: RunningServer) -> None:
@@ -309,6 +360,75 @@ def test_systemd_hears_how_the_server_is(tmp_path: Path) -> None:
             messages: list[bytes] = []
             while not messages or messages[-1] != b"STOPPING=1":
                 messages.append(manager.recv(100))
+
+
+def test_the_watchdog_hears_nothing_while_the_server_does_not_do_its_work(tmp_path: Path) -> None:
+    # The frames go nowhere, as if this program had forgotten to wait for them.
+    changed = """
+import asyncio, camera_server.feed as feed
+feed._MARGIN_SECONDS = 0.5
+feed.CameraFeed._open_until_idle = lambda self: asyncio.sleep(3600)
+"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(2)
+        asked = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+        with running_server(changed=changed, **asked) as server:
+            assert manager.recv(100) == b"READY=1"
+            for _turn in range(5):  # nobody watches: that is as it should be
+                assert manager.recv(100) == b"WATCHDOG=1"
+            server.watch()
+            told = "the watchdog is told nothing"
+            eventually(lambda: any(told in line and "=camera" in line for line in server.log), 5)
+            manager.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    assert manager.recv(100) == b"WATCHDOG=1"
+            time.sleep(1)  # more than two of its turns
+            with pytest.raises(BlockingIOError):
+                manager.recv(100)
+
+
+def metrics_of(server: RunningServer) -> dict[str, float]:
+    status, body, headers = server.get("/metrics")
+    assert status == 200
+    assert headers["content-type"].startswith("text/plain; version=")
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+def test_prometheus_is_told_how_things_are(server: RunningServer) -> None:
+    def of(name: str, **labels: str) -> float:
+        place = f"camera_server_{name}{sorted({'camera': 'camera', **labels}.items())}"
+        return metrics_of(server)[place]
+
+    assert of("camera_state", camera_server_camera_state="idle") == 1
+    assert of("frames_total") == 0
+    viewer = server.watch()
+    viewer.until("live")
+    for _turn in range(30):
+        viewer.part()
+    assert of("camera_state", camera_server_camera_state="live") == 1
+    assert of("viewers") == 1
+    assert of("frames_total") >= 30
+    assert of("frames_sent_total") >= 30
+    assert of("frames_skipped_total") == 0
+    assert 0 <= of("frame_age_seconds") < 0.5
+    about = {"source": "test-pattern", "encoder": "test-pattern", "size": "640x480", "fps": "30"}
+    assert of("camera_info", **about) == 1
+    time.sleep(3)  # unread frames fill the sockets, and what comes then is skipped
+    parts = [viewer.part() for _turn in range(120)]
+    gaps = [after.sequence - before.sequence - 1 for before, after in itertools.pairwise(parts)]
+    assert sum(gaps) == of("frames_skipped_total")
+    os.kill(server.camera_pid(), signal.SIGKILL)
+    viewer.until("lost")
+    viewer.until("live")
+    assert of("camera_faults_total", fault="ended") == 1
+    assert of("camera_restarts_total") == 1
+    assert metrics_of(server)["process_resident_memory_bytes[]"] < 75e6
 
 
 def test_the_command_and_the_module_are_the_same() -> None:

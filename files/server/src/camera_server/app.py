@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from camera_server.access import (
     Way,
     sign_in_routes,
 )
+from camera_server.all_cameras import Cameras
 from camera_server.credentials import Credentials
 from camera_server.feed import CameraFeed, State
 from camera_server.metrics import Metrics
@@ -79,45 +80,13 @@ class CameraState(BaseModel):
 
 
 class CameraStates(BaseModel):
-    """What ``/cameras`` tells: the states of all cameras, in the order of the settings."""
+    """What ``/cameras`` tells: the states of all cameras, in the order of the settings.
+
+    ``full``: as many watch as may.
+    """
 
     cameras: list[CameraState]
-
-
-class Cameras:
-    """All cameras by name, in the order of the settings."""
-
-    def __init__(self, feeds: Iterable[CameraFeed]) -> None:
-        self.feeds = {feed.settings.name: feed for feed in feeds}
-        self.first = next(iter(self.feeds.values()))
-        self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def viewers(self) -> int:
-        """How many watch, all cameras together."""
-        return sum(feed.broadcaster.viewers for feed in self.feeds.values())
-
-    @property
-    def stuck(self) -> list[CameraFeed]:
-        """The cameras for which this program does not do its work."""
-        return [feed for feed in self.feeds.values() if feed.stuck]
-
-    def start(self) -> None:
-        """Begin to open cameras for those who want them."""
-        self._tasks = [asyncio.create_task(feed.run()) for feed in self.feeds.values()]
-
-    def end_streams(self) -> None:
-        """Send every viewer home; the cameras are not wanted any more."""
-        for feed in self.feeds.values():
-            feed.broadcaster.close()
-
-    async def stop(self) -> None:
-        """End all streams and kill all camera processes."""
-        self.end_streams()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+    full: bool
 
 
 def create_app(settings: Settings, credentials: Credentials | None) -> FastAPI:
@@ -127,7 +96,8 @@ def create_app(settings: Settings, credentials: Credentials | None) -> FastAPI:
     """
     if (settings.credentials is None) != (credentials is None):
         raise ValueError("the credentials are not those of the settings")
-    cameras = Cameras(CameraFeed(camera, settings.idle_seconds) for camera in settings.camera)
+    feeds = (CameraFeed(camera, settings.idle_seconds) for camera in settings.camera)
+    cameras = Cameras(feeds, settings.max_viewers)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -147,7 +117,7 @@ def create_app(settings: Settings, credentials: Credentials | None) -> FastAPI:
         responses={} if credentials is None else _TURNED_AWAY,
     )
     app.state.cameras = cameras
-    app.state.metrics = Metrics(cameras.feeds.values(), settings.max_viewers)
+    app.state.metrics = Metrics(cameras)
     app.add_exception_handler(UnknownCameraError, _unknown_camera)
     access = None if credentials is None else Access(credentials)
     app.add_middleware(Gate, access=access)
@@ -182,11 +152,6 @@ async def _cameras(request: Request) -> Cameras:
 
 
 AllCameras = Annotated[Cameras, Depends(_cameras)]
-
-
-async def _metrics(request: Request) -> Metrics:
-    metrics: Metrics = request.app.state.metrics
-    return metrics
 
 
 async def _named(camera: Annotated[str, Path(description="A camera's name")]) -> None:
@@ -259,17 +224,15 @@ async def readyz(request: Request, cameras: AllCameras) -> Response:
 @_whole_server.get("/cameras", response_model=CameraStates)
 async def states(cameras: AllCameras) -> Response:
     """Answer with what each camera is doing, in the order of the settings; never opens one."""
-    described = CameraStates(cameras=[_describe(feed) for feed in cameras.feeds.values()])
-    return JSONResponse(described.model_dump(mode="json"))
+    described = [_describe(feed) for feed in cameras.feeds.values()]
+    answer = CameraStates(cameras=described, full=cameras.full)
+    return JSONResponse(answer.model_dump(mode="json"))
 
 
 @_whole_server.get("/metrics", response_class=PlainTextResponse)
-async def metrics(
-    metrics: Annotated[Metrics, Depends(_metrics)],
-    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> Response:
+async def metrics(request: Request) -> Response:
     """Answer with what Prometheus wants to know; opens no camera."""
-    text, media_type = metrics.write(accept)
+    text, media_type = request.app.state.metrics.write(request.headers.get("accept"))
     return Response(text, media_type=media_type)
 
 
@@ -284,7 +247,6 @@ async def metrics(
 async def video(
     camera: Camera,
     cameras: AllCameras,
-    metrics: Annotated[Metrics, Depends(_metrics)],
     fps: Annotated[float | None, Query(ge=0.1, le=120, allow_inf_nan=False)] = None,
 ) -> Response:
     """Answer with the camera's pictures as multipart/x-mixed-replace, without an end.
@@ -292,9 +254,9 @@ async def video(
     ``fps``: no more than so many a second, for a weak link; left out, all of them. 503 when as
     many watch as may.
     """
-    if cameras.viewers >= metrics.max_viewers:
-        metrics.refused_viewers += 1
-        error = f"{metrics.max_viewers} viewers watch already, which is the most (max_viewers)"
+    if cameras.full:
+        cameras.refused_viewers += 1
+        error = f"{cameras.max_viewers} viewers watch already, which is the most (max_viewers)"
         return JSONResponse({"error": error}, 503, headers={"retry-after": str(RETRY_SECONDS)})
     return MjpegStream(camera, fps)
 

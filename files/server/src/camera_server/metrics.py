@@ -12,20 +12,19 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from camera_server.all_cameras import Cameras
 from camera_server.feed import CameraFeed, State
 
 _PREFIX = "camera_server"
 
 
-class Metrics:
-    """Counts what no camera does, and writes down all there is to tell."""
+class Metrics(Collector):
+    """All there is to tell, of the whole server and of each camera."""
 
-    def __init__(self, feeds: Iterable[CameraFeed], max_viewers: int) -> None:
-        self.refused_viewers = 0
-        self.max_viewers = max_viewers
-        self.feeds = list(feeds)
+    def __init__(self, cameras: Cameras) -> None:
+        self._cameras = cameras
         self._registry = CollectorRegistry()
-        self._registry.register(_Collector(self))
+        self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
     def write(self, accept: str | None) -> tuple[bytes, str]:
@@ -33,39 +32,35 @@ class Metrics:
         encode, media_type = choose_encoder(accept or "")
         return encode(self._registry), media_type
 
-
-class _Collector(Collector):
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
     def describe(self) -> Iterable[Metric]:
         """Say that nothing is known before it is asked for."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         """Read everything."""
-        metrics = self._metrics
+        cameras = self._cameras
         yield CounterMetricFamily(
             f"{_PREFIX}_viewers_refused",
             "Viewers turned away since there were max_viewers already",
-            metrics.refused_viewers,
+            cameras.refused_viewers,
         )
         yield GaugeMetricFamily(
-            f"{_PREFIX}_max_viewers", "Viewers who may watch at once", metrics.max_viewers
+            f"{_PREFIX}_max_viewers", "Viewers who may watch at once", cameras.max_viewers
         )
+        feeds = list(cameras.feeds.values())
         for name, text, read in _COUNTERS:
             counter = CounterMetricFamily(f"{_PREFIX}_{name}", text, labels=["camera"])
-            for feed in metrics.feeds:
+            for feed in feeds:
                 counter.add_metric([feed.settings.name], read(feed))
             yield counter
         for name, text, measure in _GAUGES:
             gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["camera"])
-            for feed in metrics.feeds:
+            for feed in feeds:
                 value = measure(feed)
                 if value is not None:
                     gauge.add_metric([feed.settings.name], value)
             yield gauge
-        yield from _of_cameras(metrics.feeds)
+        yield from _of_cameras(feeds)
 
 
 # Name, meaning, and how a camera's value is read.

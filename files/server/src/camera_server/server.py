@@ -14,7 +14,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from camera_server import notify
-from camera_server.app import Cameras, create_app
+from camera_server.all_cameras import Cameras
+from camera_server.app import create_app
 from camera_server.credentials import Credentials
 from camera_server.handover import HandoverProtocol
 from camera_server.settings import Settings
