@@ -54,7 +54,7 @@ class Frame(NamedTuple):
 
     def head(self, now_ns: int) -> bytes:
         """Return what is told about a frame as header lines, for a stream and a snapshot alike."""
-        age_us = (now_ns - self.captured_ns) // 1000
+        age_us = max(0, now_ns - self.captured_ns) // 1000
         captured_us = time.time_ns() // 1000 - age_us
         state = _STATES[self.state]
         age, captured = divmod(age_us // 1000, 1000), divmod(captured_us, 1_000_000)

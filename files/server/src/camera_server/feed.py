@@ -184,6 +184,7 @@ class CameraFeed:
         while True:
             if not self._demand.is_set():
                 self._next_step = None
+                self._failing = False
             await self._demand.wait()
             try:
                 await self._open_until_idle()
