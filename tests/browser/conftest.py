@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -70,12 +70,13 @@ class Server:
             states: list[dict[str, Any]] = json.load(connection.getresponse())["cameras"]
         return states
 
-    def watch(self) -> HTTPConnection:
-        """Return a connection on which the first camera's stream has begun."""
+    def watch(self) -> HTTPResponse:
+        """Return the first camera's stream, once it has begun; it holds the connection."""
         connection = HTTPConnection("127.0.0.1", int(self._port), timeout=10)
         connection.request("GET", "/video")
-        assert connection.getresponse().read(1000)
-        return connection
+        stream = connection.getresponse()
+        assert stream.read(1000)
+        return stream
 
     def viewers(self) -> int:
         """Return how many streams it sends now."""
