@@ -92,12 +92,16 @@ def test_the_last_frame_comes_again_once_a_second() -> None:
     async def watch() -> None:
         broadcaster, viewer = Broadcaster(), Recorder()
         broadcaster.join(viewer)
+        publish(broadcaster, b"old")
+        await asyncio.sleep(0.5)
+        publish(broadcaster, b"jpeg")
+        viewer.parts.clear()
         publish(broadcaster, b"jpeg")
         began = time.monotonic()
         while len(viewer.parts) < 3:
             await asyncio.sleep(0.01)
         assert 1.9 < time.monotonic() - began < 3
-        assert {part.sequence for part in viewer.parts} == {1}
+        assert {part.sequence for part in viewer.parts} == {3}
         ages = [float(headers_of(part)[b"X-Frame-Age"]) for part in viewer.parts]
         assert ages == pytest.approx([0, 1, 2], abs=0.5), "each says how old it is by now"
 

@@ -105,10 +105,17 @@ def test_fast_viewers_lose_nothing_beside_one_that_hardly_reads(
     eventually(lambda: server.state()["state"] == "idle")
 
 
+def whole(part: bytes) -> bool:
+    """Whether a part holds as much as it says, and that is a picture (Pillow raises if not)."""
+    head, _blank, jpeg = part.partition(b"\r\n\r\n")
+    length = re.search(rb"Content-Length: (\d+)", head)
+    return length is not None and int(length[1]) == len(jpeg) and decode(jpeg).size == (640, 480)
+
+
 def test_a_slow_viewer_sees_a_young_picture(server: RunningServer, way: str) -> None:
     """At 150 kB a second: a fifth of what the camera gives."""
     connection = connect(server)
-    ages, data, began, read = [], b"", time.monotonic(), 0
+    ages, parts, data, began, read = [], [], b"", time.monotonic(), 0
     while (now := time.monotonic()) - began < 8:
         time.sleep(max(0, began + read / 150_000 - now))
         new = connection.recv(8192)
@@ -118,7 +125,9 @@ def test_a_slow_viewer_sees_a_young_picture(server: RunningServer, way: str) -> 
             part, _boundary, data = data.partition(b"\r\n--frame\r\n")
             if captured_at := re.search(rb"X-Timestamp: ([\d.]+)", part):
                 ages.append(time.time() - float(captured_at[1]))
+                parts.append(part)
     connection.close()
+    assert all(whole(part) for part in parts)
     # uvicorn keeps a part of its own in between. Without a bound it is more than 3 s by now.
     assert statistics.median(ages[len(ages) // 2 :]) < (1.2 if way == "direct" else 2), ages
 
@@ -242,6 +251,17 @@ def test_the_connection_works_on_asyncio_s_own_loop_too() -> None:
         first = viewer.part()
         assert decode(first.jpeg).size == (640, 480)
         assert viewer.part().sequence == first.sequence + 1
+
+
+def test_who_comes_sees_the_last_frame_at_once() -> None:
+    with running_server(CAMERA_SERVER_FPS="1") as server:
+        server.watch().until("live")
+        took = []
+        for _turn in range(5):
+            began = time.monotonic()
+            server.watch().part()
+            took.append(time.monotonic() - began)
+        assert max(took) < 0.5, took
 
 
 def test_as_many_watch_as_may() -> None:

@@ -1,14 +1,15 @@
 import asyncio
 import itertools
+import socket
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from camera_server import stream as stream_module
-from camera_server.broadcaster import FrameState
+from camera_server.broadcaster import OPENING, FrameState
 from camera_server.feed import CameraFeed
 from camera_server.settings import CameraSettings
-from camera_server.stream import MjpegStream, Pace
+from camera_server.stream import DirectViewer, MjpegStream, Pace
 
 
 class Connection:
@@ -117,3 +118,49 @@ def test_a_thinner_stream_does_not_catch_up_after_a_pause() -> None:
     pace = Pace(10, 30)
     assert pace.is_due(0)
     assert [pace.is_due(60 + number / 30) for number in range(30)].count(True) <= 12
+
+
+class Transport:
+    """A transport of which the test says how much waits in it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.waiting = 1
+        self._connection = connection
+
+    def get_extra_info(self, name: str) -> socket.socket:
+        assert name == "socket"
+        return self._connection
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        assert high == 0
+
+    def write(self, data: bytes) -> None:
+        assert data == OPENING
+
+
+def test_a_viewer_who_is_free_again_does_not_wait_for_the_frame_after() -> None:
+    async def watch() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            feed, transport = CameraFeed(CameraSettings(), 60), Transport(ours)
+            viewer = DirectViewer(feed, None)
+            viewer.connection_made(cast(asyncio.BaseTransport, transport))
+            publish(feed, b"first")
+            publish(feed, b"second")
+            with pytest.raises(BlockingIOError):
+                theirs.recv(1000)
+            transport.waiting = 0
+            viewer.resume_writing()
+            assert b"\r\n\r\nsecond\r\n--frame\r\n" in theirs.recv(1000)
+            viewer.resume_writing()
+            with pytest.raises(BlockingIOError):
+                theirs.recv(1000)
+            viewer.connection_lost(None)
+            assert feed.broadcaster.viewers == 0
+
+    asyncio.run(watch())

@@ -46,8 +46,6 @@ class Connection:
         transport.set_protocol(protocol)
         # With an error, since uvicorn closes the transport when there is none.
         self._protocol.connection_lost(ConnectionResetError("handed over"))
-        # uvicorn stops to read while further requests wait, and then nobody sees the end.
-        transport.resume_reading()
         protocol.connection_made(transport)
 
 
