@@ -656,3 +656,40 @@ def test_only_a_proxy_on_the_unix_socket_says_who_asks(tmp_path: Path, by_proxy:
     assert cookie
     # What came by HTTPS to the proxy gets a cookie that never goes another way.
     assert (b"Secure" in cookie[0]) == by_proxy
+
+
+def test_a_form_has_to_come(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    write_credentials(path, CREDENTIALS)
+    settings = {"CAMERA_SERVER_CREDENTIALS": str(path), "CAMERA_SERVER_HOST": "127.0.0.1"}
+    changed = "import camera_server.access\ncamera_server.access._FORM_SECONDS = 0.3"
+    with (
+        running_server(changed=changed, **settings) as server,
+        socket.create_connection(("127.0.0.1", server.port), 10) as dawdler,
+    ):
+        dawdler.sendall(
+            b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\nt"
+        )
+        assert dawdler.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_proxy_s_own_word_counts_not_its_client_s(tmp_path: Path) -> None:
+    path, socket_path = tmp_path / "credentials.json", tmp_path / "camera.sock"
+    write_credentials(path, CREDENTIALS)
+    settings = {"CAMERA_SERVER_PORT": "", "CAMERA_SERVER_SOCKET": str(socket_path)}
+    password = base64.b64encode(b"anna:wrong").decode()
+    with running_server(CAMERA_SERVER_CREDENTIALS=str(path), **settings):
+        began = time.monotonic()
+        for number in range(5):
+            with socket.socket(socket.AF_UNIX) as proxy:
+                proxy.connect(str(socket_path))
+                proxy.sendall(
+                    f"GET /state HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {password}\r\n"
+                    f"X-Forwarded-For: 10.0.0.{number}, 203.0.113.8\r\n"
+                    "Connection: close\r\n\r\n".encode()
+                )
+                answer = b"".join(iter(lambda: proxy.recv(65536), b""))
+            assert answer.startswith(b"HTTP/1.1 401")
+        # The fourth waits for half a second, the fifth for one.
+        assert time.monotonic() - began > 1.4

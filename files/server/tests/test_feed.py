@@ -411,3 +411,28 @@ def test_a_process_that_cannot_be_killed_is_left_behind(
         assert not is_running(kept[0].pid)
 
     play("hangs-once", starts, scene)
+
+
+def test_a_start_that_is_broken_off_leaves_no_descriptor() -> None:
+    task = CameraTask("camera", "test-pattern", 640, 480, 30, 80, None, None, os.getpid())
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def start() -> None:
+        async with camera_process.open_process(["/bin/sleep", "60"], task, lambda _record: None):
+            await asyncio.sleep(60)
+
+    async def run() -> None:
+        before = 0
+        for turns in (100, *range(40)):  # at first whatever is made once and kept
+            starting = asyncio.create_task(start())
+            for _turn in range(turns):
+                await asyncio.sleep(0)
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            before = before or descriptors()
+        async with asyncio.timeout(5):
+            await until(lambda: descriptors() <= before)
+
+    asyncio.run(run())

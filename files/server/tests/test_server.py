@@ -462,3 +462,41 @@ def test_a_connection_has_to_say_something(shared: RunningServer) -> None:
         began = time.monotonic()
         assert silent.recv(1) == b""
     assert time.monotonic() - began > 5
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+    ],
+)
+def test_an_answered_connection_is_not_kept_by_a_byte_that_is_no_request(
+    shared: RunningServer, sent: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), 20) as dawdler:
+        dawdler.sendall(sent)
+        answer = b""
+        while not answer.endswith(b"ok\n"):
+            answer += dawdler.recv(1000)
+        began = time.monotonic()
+        dawdler.sendall(b"\r\n")
+        assert dawdler.recv(1) == b""
+    assert time.monotonic() - began < 15
+
+
+def test_a_reason_that_no_answer_can_hold_is_told_nevertheless(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    with running_server() as server:
+        (tmp_path / name).write_bytes(server.get("/snapshot")[1])
+    config = {"CAMERA_SERVER_CAMERA": "replay", "CAMERA_SERVER_REPLAY": str(tmp_path)}
+    with running_server(CAMERA_SERVER_IDLE_SECONDS="0", **config) as server:
+        assert server.get("/snapshot")[0] == 200
+        eventually(lambda: server.state()["state"] == "idle")
+        (tmp_path / name).write_bytes(b"")
+        viewer = server.watch()
+        viewer.until("lost")
+        assert "caf\\udce9.jpg" in server.state()["reason"]
+        assert server.get("/cameras")[0] == 200
+        assert server.get("/readyz")[0] == 503
+        assert server.get("/snapshot")[0] == 503

@@ -353,3 +353,20 @@ def test_the_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> Non
         assert name in text
     for name in (*settings._SERVER_VARIABLES, *settings._CAMERA_VARIABLES):
         assert f"_{name}" in text
+
+
+@pytest.mark.parametrize("text", ["port = " + "9" * 5000, "a = " + "[" * 3000])
+def test_what_python_cannot_read_is_said_as_bad_toml(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "camera-server.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="is not valid TOML"):
+        load_settings(path, {})
+
+
+def test_numbers_without_an_end_and_names_like_numbers() -> None:
+    with pytest.raises(SettingsError, match=r"CAMERA_SERVER_PORT = '9{5000}' is not allowed"):
+        load_settings(None, {"CAMERA_SERVER_PORT": "9" * 5000})
+    settings = load_settings(
+        None, {"CAMERA_SERVER_CAMERA": "replay", "CAMERA_SERVER_REPLAY": "2024"}
+    )
+    assert settings.camera[0].replay == "2024"

@@ -114,10 +114,12 @@ def test_a_thinner_stream_has_the_rate_that_was_asked_for(
     assert max(gaps) < 1 / min(fps, camera_fps) + 1.6 / camera_fps
 
 
-def test_a_thinner_stream_does_not_catch_up_after_a_pause() -> None:
-    pace = Pace(10, 30)
-    assert pace.is_due(0)
-    assert [pace.is_due(60 + number / 30) for number in range(30)].count(True) <= 12
+def test_a_thinner_stream_does_not_catch_up_at_its_start_or_after_a_pause() -> None:
+    pace = Pace(0.5, 30)
+    for begin in (1000, 2000):
+        times = [begin + number / 30 for number in range(120)]
+        chosen = [time - begin for time in times if pace.is_due(time)]
+        assert chosen == pytest.approx([0, 2], abs=0.04)
 
 
 class Transport:

@@ -3,6 +3,7 @@
 It stands before all routes, so that a new one is closed until it is named here.
 """
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -33,6 +34,7 @@ _READINESS = ("GET", "/readyz")
 
 _CHALLENGE = 'Basic realm="camera", charset="UTF-8", Bearer realm="camera"'
 _MAX_FORM = 2**14
+_FORM_SECONDS = 10.0
 
 # Nobody keeps an answer: it is the picture of a moment, or says something of who asked. And no
 # address goes elsewhere as a Referer, since it may hold a token.
@@ -328,11 +330,14 @@ async def _form(request: Request) -> dict[str, str]:
         raise HTTPException(415, "send the fields as application/x-www-form-urlencoded")
     body = b""
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_FORM:
-                raise HTTPException(413, "the form is too long")
+        async with asyncio.timeout(_FORM_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MAX_FORM:
+                    raise HTTPException(413, "the form is too long")
         fields = parse_qs(body.decode("ascii"), errors="strict", max_num_fields=10)
+    except TimeoutError:
+        raise HTTPException(408, "the form does not come") from None
     except (ClientDisconnect, ValueError):
         raise HTTPException(400, "this is no form") from None
     return {name: values[0] for name, values in fields.items()}

@@ -23,7 +23,7 @@ from camera_server.access import (
 from camera_server.all_cameras import Cameras
 from camera_server.credentials import Credentials
 from camera_server.feed import CameraFeed, State
-from camera_server.metrics import Metrics
+from camera_server.metrics import MEDIA_TYPE, Metrics
 from camera_server.settings import Settings
 from camera_server.stream import MjpegStream
 
@@ -133,7 +133,7 @@ def create_app(settings: Settings, credentials: Credentials | None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_headers=["Authorization"],
+            allow_headers=["Authorization", "If-None-Match"],
             expose_headers=_EXPOSED,
         )
     return app
@@ -232,8 +232,7 @@ async def states(cameras: AllCameras) -> Response:
 @_whole_server.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Answer with what Prometheus wants to know; opens no camera."""
-    text, media_type = request.app.state.metrics.write(request.headers.get("accept"))
-    return Response(text, media_type=media_type)
+    return Response(request.app.state.metrics.write(), media_type=MEDIA_TYPE)
 
 
 @_one_camera.get(
@@ -298,7 +297,8 @@ async def snapshot(
             )
             return JSONResponse(no_picture.model_dump(mode="json"), 503)
     known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
-    response = Response(status_code=304) if frame.tag in known else Response(bytes(frame.jpeg))
+    same = frame.tag in known or "*" in known
+    response = Response(status_code=304) if same else Response(bytes(frame.jpeg))
     for line in frame.head(time.monotonic_ns()).decode().splitlines():
         name, _colon, value = line.partition(": ")
         # The length is the response's own business.

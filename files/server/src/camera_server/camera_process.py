@@ -72,7 +72,7 @@ class CameraProcess:
         self,
         process: asyncio.subprocess.Process,
         stdin: asyncio.StreamWriter,
-        transport: asyncio.BaseTransport,
+        transport: asyncio.ReadTransport,
         output: _Output,
     ) -> None:
         self._process = process
@@ -153,28 +153,8 @@ async def open_process(
 
     ``take`` gets its records. Raises StartError.
     """
-    reading, writing = os.pipe()
     output = _Output(take)
-    pipe = os.fdopen(reading, "rb", buffering=0)
-    transport, _output = await asyncio.get_running_loop().connect_read_pipe(lambda: output, pipe)
-    try:
-        # Without it more than 64 KB take several turns.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=writing,
-            # Ctrl-C in a terminal is meant for the server, which then ends its cameras.
-            start_new_session=True,
-        )
-    except BaseException as error:
-        transport.close()
-        if isinstance(error, OSError):
-            raise StartError(error.strerror or str(error)) from error
-        raise
-    finally:
-        os.close(writing)
+    transport, process = await _start(command, output)
     if process.stdin is None:
         raise StartError("it has no pipe")
     camera = CameraProcess(process, process.stdin, transport, output)
@@ -183,6 +163,38 @@ async def open_process(
         yield camera
     finally:
         await _see_through(asyncio.create_task(camera.kill()))
+
+
+async def _start(
+    command: Sequence[str], output: _Output
+) -> tuple[asyncio.ReadTransport, asyncio.subprocess.Process]:
+    """Start a process whose standard output goes to ``output``. Raises StartError."""
+    try:
+        reading, writing = os.pipe()
+        try:
+            # Without it more than 64 KB take several turns.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            pipe = os.fdopen(reading, "rb", buffering=0)
+            loop = asyncio.get_running_loop()
+            # It closes the pipe itself when it fails, or is cancelled.
+            transport, _output = await loop.connect_read_pipe(lambda: output, pipe)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=writing,
+                    # Ctrl-C in a terminal is meant for the server, which then ends its cameras.
+                    start_new_session=True,
+                )
+            except BaseException:
+                transport.close()
+                raise
+        finally:
+            os.close(writing)
+    except OSError as error:
+        raise StartError(error.strerror or str(error)) from error
+    return transport, process
 
 
 async def _see_through(task: asyncio.Task[None]) -> None:

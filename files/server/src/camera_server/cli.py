@@ -56,7 +56,7 @@ try it without a camera:
   CAMERA_SERVER_CAMERA=test-pattern camera-server
   and open http://127.0.0.1:8080/
 
-exit status: 0 stopped or checked, 1 cannot listen, 2 bad settings
+exit status: 0 stopped or checked, 1 cannot listen, 2 bad settings; after SIGTERM the signal's
 """
 
 
@@ -64,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = _parser().parse_args(arguments)
     _log_to_stderr()
-    # What uvicorn says about its own start and end is said by us, with the address.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # What uvicorn says about its own start and end is said by us, with the address. And what it
+    # says about requests that it does not understand, everybody could fill the log with.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     try:
         settings = load_settings(options.config, os.environ)
         path = settings.credentials

@@ -162,10 +162,9 @@ def read_credentials(path: Path) -> Credentials:
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_FILE)
-    except OSError as error:
-        raise CredentialsError(
-            f"{path}: the credentials cannot be read: {error.strerror}"
-        ) from None
+    except (OSError, ValueError) as error:  # a path that cannot be is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CredentialsError(f"{path}: the credentials cannot be read: {reason}") from None
     try:
         return Credentials.model_validate_json(content)
     except ValidationError:

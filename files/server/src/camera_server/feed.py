@@ -118,8 +118,9 @@ class CameraFeed:
         self._arrivals: deque[float] = deque(maxlen=256)
         self._last_captured_ns: int | None = None
         self._delay = self._patience.retry
-        # Of the process that runs: since when, how long its next frame may take and until when.
-        self._began = self._allowed = self._due = 0.0
+        # Of the process that runs: since when it has given frames, how long its next one may take,
+        # and until when.
+        self._live_since = self._allowed = self._due = 0.0
         # When the feed must have come to its next step (time.monotonic()), while it is at work.
         self._next_step: float | None = None
         self._failing = False
@@ -251,7 +252,6 @@ class CameraFeed:
             hflip=self.settings.hflip,
             vflip=self.settings.vflip,
         )
-        self._began = time.monotonic()
         self._allow(self._patience.opening)
         try:
             async with open_process(self._command(task), task, self._take) as process:
@@ -267,6 +267,8 @@ class CameraFeed:
             self.process = None
 
     async def _lose(self, fault: Fault, reason: str) -> None:
+        # A file's name may hold what no answer can.
+        reason = reason.encode(errors="backslashreplace").decode()
         _log.warning("camera lost", extra=self._log_fields(fault=fault.value, reason=reason))
         self.faults[fault] += 1
         self._expect_step(0)
@@ -297,15 +299,16 @@ class CameraFeed:
         """Publish a frame that the process has written. Raises _LostError."""
         if record.kind is Kind.FRAME:
             now = time.monotonic()
-            if now - self._began > self._patience.steady:
-                self._delay = self._patience.retry
             self.frames += 1
             self._arrivals.append(now)
             self._last_captured_ns = record.captured_ns
             self._due = now + self.frame_allowance
             if self.state is not State.LIVE:
+                self._live_since = now
                 self._allowed = self.frame_allowance
                 self._change(State.LIVE, None)
+            elif now - self._live_since > self._patience.steady:
+                self._delay = self._patience.retry
             self.broadcaster.publish(record.jpeg, FrameState.LIVE, record.captured_ns)
             self._failing = False
         elif record.kind is Kind.STARTED:

@@ -49,8 +49,18 @@ class Connection:
         protocol.connection_made(transport)
 
 
+# Whoever connects to the server's Unix socket, which has no addresses.
+PROXY = "unix"
+
+
 class HandoverProtocol(BoundedProtocol):
     """Offers its connection to whoever answers a request."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Give a proxy a name by which uvicorn can trust it."""
+        super().connection_made(transport)
+        if self.client is None:
+            self.client = (PROXY, 0)
 
     def on_headers_complete(self) -> None:
         """Begin to answer the request, of which the body may not have come yet."""

@@ -2,20 +2,26 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Metric,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     InfoMetricFamily,
     StateSetMetricFamily,
 )
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from camera_server.all_cameras import Cameras
 from camera_server.feed import CameraFeed, State
 
 _PREFIX = "camera_server"
+MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics(Collector):
@@ -27,10 +33,9 @@ class Metrics(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def write(self, accept: str | None) -> tuple[bytes, str]:
-        """Return the text, in the format that ``accept`` (the header) asks for, and its type."""
-        encode, media_type = choose_encoder(accept or "")
-        return encode(self._registry), media_type
+    def write(self) -> bytes:
+        """Return it as text, in Prometheus's own format (MEDIA_TYPE)."""
+        return generate_latest(self._registry)
 
     def describe(self) -> Iterable[Metric]:
         """Say that nothing is known before it is asked for."""

@@ -40,6 +40,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
                 return
         super().data_received(data)
+        # What is no request stops uvicorn's own wait for the next one.
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait_for_head()
 
     def on_message_begin(self) -> None:
         """Begin to wait for the head of a further request on the same connection."""

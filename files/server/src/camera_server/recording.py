@@ -31,7 +31,7 @@ ALLOWED = (
 _CHUNK_BYTES = 128 * 1024
 
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
-_EOI_BYTES = bytes((0xFF, _EOI))
+JPEG_BEGIN, JPEG_END = bytes((0xFF, _SOI)), bytes((0xFF, _EOI))
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD8))
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
@@ -123,6 +123,8 @@ def _folder(folder: Path, size: Size) -> Iterator[Picture]:
         beside = path.with_suffix(".json")
         metadata = None
         if beside.exists():
+            if not beside.is_file():
+                raise RecordingError(f"{beside} is no file")
             metadata = Place(str(beside), 0, beside.stat().st_size)
             _parse(metadata.read(), metadata.path)
         yield Picture(Place(str(path), 0, end), metadata)
@@ -130,6 +132,8 @@ def _folder(folder: Path, size: Size) -> Iterator[Picture]:
 
 def _film(film: Path, size: Size) -> Iterator[Picture]:
     lines = film.with_suffix(".jsonl")
+    if lines.exists() and not lines.is_file():
+        raise RecordingError(f"{lines} is no file")
     if not lines.exists():
         for jpeg in _film_jpegs(film, size):
             yield Picture(jpeg, None)
@@ -162,7 +166,7 @@ def _film_jpegs(film: Path, size: Size) -> Iterator[Place]:
 
 def _skip_padding(fd: int, offset: int) -> int | None:
     """Return the next place that is no zero, with which some drivers fill up; None at the end."""
-    while data := os.pread(fd, 4096, offset):
+    while data := os.pread(fd, _CHUNK_BYTES, offset):
         rest = data.lstrip(b"\0")
         offset += len(data) - len(rest)
         if rest:
@@ -175,7 +179,7 @@ def _check_picture(fd: int, path: str, size: Size) -> int:
     end = os.fstat(fd).st_size
     came, _scan = _find(fd, 0, path, header_only=True)
     # Some cameras append something of their own: there the end has to be found.
-    if os.pread(fd, 2, max(0, end - 2)) != _EOI_BYTES:
+    if os.pread(fd, 2, max(0, end - 2)) != JPEG_END:
         _came, end = _find(fd, 0, path)
     _check(came, end, path, size)
     return end
@@ -269,11 +273,13 @@ def _parse(text: bytes, which: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
         # Python reads more than it should: NaN, 1e999, and halves of characters.
-        written = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        # As the camera's process writes it.
+        written = json.dumps(value, separators=(",", ":"))
     except (ValueError, RecursionError) as error:
         raise RecordingError(f"{which} is no JSON: {error}") from None
     if not isinstance(value, dict):
-        raise RecordingError(f"{which} is no JSON object but {written.decode()[:40]}")
+        raise RecordingError(f"{which} is no JSON object but {written[:40]}")
     if len(written) > MAX_METADATA_BYTES:
         raise RecordingError(f"{which} has more than {MAX_METADATA_BYTES} bytes")
     return value

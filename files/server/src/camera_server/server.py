@@ -17,7 +17,7 @@ from camera_server import notify
 from camera_server.all_cameras import Cameras
 from camera_server.app import create_app
 from camera_server.credentials import Credentials
-from camera_server.handover import HandoverProtocol
+from camera_server.handover import PROXY, HandoverProtocol
 from camera_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -85,9 +85,6 @@ class Server(uvicorn.Server):
         notify.notify(notify.STOPPING)
         _log.info("stopping")
         self._cameras.end_streams()
-        for listener in sockets or []:
-            if listener.family == socket.AF_UNIX:
-                Path(listener.getsockname()).unlink(missing_ok=True)
         await super().shutdown(sockets)
         if self._heartbeat is not None:
             self._heartbeat.cancel()
@@ -121,10 +118,11 @@ def _listen_on_port(host: str, port: int) -> socket.socket:
         family, _kind, _protocol, _name, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError) as error:
         # create_server() appends the address to the reason, in a way of its own.
-        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
+        reason = getattr(error, "strerror", None) or str(error)
+        reason = reason.partition(" (while attempting")[0]
         raise ListenError(f"cannot listen on {host} port {port}: {reason}") from None
     # The connections inherit it.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
@@ -132,13 +130,16 @@ def _listen_on_port(host: str, port: int) -> socket.socket:
 
 
 def _listen_on_path(path: Path) -> socket.socket:
-    """Listen on a Unix socket that the server's user and group may use."""
+    """Listen on a Unix socket that the server's user and group may use.
+
+    It stays when the server ends: it might be another server's by then.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.is_socket():
-            if _answers(path):
+            if not _is_left_over(path):
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-            path.unlink()  # left by a server that was killed
+            path.unlink()
         before = os.umask(0o117)
         try:
             listener.bind(str(path))
@@ -151,9 +152,12 @@ def _listen_on_path(path: Path) -> socket.socket:
     return listener
 
 
-def _answers(path: Path) -> bool:
+def _is_left_over(path: Path) -> bool:
+    """Whether nobody listens on a socket any more, as after a server that was killed."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        return client.connect_ex(str(path)) == 0
+        # One that is too busy to answer is in use.
+        client.setblocking(False)
+        return client.connect_ex(str(path)) == errno.ECONNREFUSED
 
 
 def serve(settings: Settings, credentials: Credentials | None) -> None:
@@ -170,9 +174,10 @@ def serve(settings: Settings, credentials: Credentials | None) -> None:
         log_config=None,
         server_header=False,
         # Anybody can say from where a request comes, and is believed on a Unix socket only: who
-        # reaches that is the proxy. By default uvicorn believes loopback.
+        # reaches that is the proxy. Of several addresses the last one is the proxy's own word.
+        # By default uvicorn believes loopback.
         proxy_headers=settings.socket is not None,
-        forwarded_allow_ips="*",
+        forwarded_allow_ips=PROXY,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     Server(config, app.state.cameras).run([listen(settings)])

@@ -372,7 +372,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise
     except OSError as error:
         raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # tomllib lets pass what Python says of numbers too long and tables too deep.
+    except (ValueError, RecursionError) as error:
         raise SettingsError([f"{path}: is not valid TOML: {error}"]) from None
 
 
@@ -392,14 +393,14 @@ def _overlay_environment(
         short = variable.removeprefix(ENVIRONMENT_PREFIX)
         if short in _SERVER_VARIABLES:
             key = _SERVER_VARIABLES[short]
-            values[key] = _split(text) if key == "cors_origins" else _as_in_toml(text)
+            values[key] = _split(text) if key == "cors_origins" else _value(key, text)
             origins[(key,)] = variable
         elif short in _CAMERA_VARIABLES:
             cameras = values.setdefault("camera", [{}])
             # A file with a wrong shape is reported as such by the validation.
             if isinstance(cameras, list) and cameras and isinstance(cameras[0], dict):
                 key = _CAMERA_VARIABLES[short]
-                cameras[0][key] = _as_in_toml(text)
+                cameras[0][key] = _value(key, text)
                 origins[("camera", 0, key)] = variable
         else:
             unknown.append(variable)
@@ -415,13 +416,19 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
+def _value(key: str, text: str) -> bool | int | float | str:
+    """Return a setting's value: a file may well be called 2024."""
+    return text if key in ("credentials", "replay") else _as_in_toml(text)
+
+
 def _as_in_toml(text: str) -> bool | int | float | str:
     """Give the variable's text the type that TOML would have given it."""
     if text in ("true", "false"):
         return text == "true"
-    if re.fullmatch(r"[+-]?\d+", text):
+    # No setting has more digits, and Python does not read thousands of them.
+    if re.fullmatch(r"[+-]?\d{1,18}", text):
         return int(text)
-    if re.fullmatch(r"[+-]?\d+\.\d+", text):
+    if re.fullmatch(r"[+-]?\d{1,18}\.\d{1,18}", text):
         return float(text)
     return text
 

@@ -33,13 +33,15 @@ class Pace:
         self._period = 1 / fps
         # Frames come a little early or late: the one that is nearest to its time counts.
         self._slack = 0.5 / camera_fps
-        self._next = 0.0
+        self._next = float("-inf")
 
     def is_due(self, now: float) -> bool:
         """Tell whether a frame at ``now`` (seconds of CLOCK_MONOTONIC) is one of them."""
         if now < self._next - self._slack:
             return False
-        self._next = max(self._next, now - self._period) + self._period
+        # Later than by a frame of the camera's: there was a pause, which is not made up for.
+        on_time = now - self._next <= 2 * self._slack
+        self._next = (self._next if on_time else now) + self._period
         return True
 
 

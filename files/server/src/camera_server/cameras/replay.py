@@ -12,7 +12,13 @@ from typing import Any
 from camera_server.cameras import CameraError
 from camera_server.cameras.output import RecordWriter
 from camera_server.cameras.pacing import paced
-from camera_server.recording import Picture, RecordingError, pictures
+from camera_server.recording import (
+    JPEG_BEGIN,
+    JPEG_END,
+    Picture,
+    RecordingError,
+    pictures,
+)
 from camera_server.task import CameraTask
 
 # How much of a recording is kept in memory, so that a short one is read once.
@@ -66,4 +72,8 @@ def looped(recording: Path, size: tuple[int, int]) -> Iterator[Frame]:
 
 
 def _read(picture: Picture) -> Frame:
-    return Frame(picture.jpeg.read(), picture.read_metadata())
+    jpeg = picture.jpeg.read()
+    # It was looked at when the recording began.
+    if not (jpeg.startswith(JPEG_BEGIN) and jpeg.endswith(JPEG_END)):
+        raise RecordingError(f"{picture.jpeg.path} has changed while it is replayed")
+    return Frame(jpeg, picture.read_metadata())
