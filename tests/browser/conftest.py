@@ -9,11 +9,9 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http.client import HTTPConnection, HTTPResponse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -175,33 +173,3 @@ def restricted_six(tmp_path: Path, config: Path) -> Iterator[RestrictedServer]:
         yield server
     finally:
         server.stop()
-
-
-class Elsewhere(BaseHTTPRequestHandler):
-    """Another site, whose only page is the server's ``text``."""
-
-    def do_GET(self) -> None:
-        """Answer with the page."""
-        text = getattr(self.server, "text", "").encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_values: object) -> None:
-        """Keep quiet."""
-
-
-@contextmanager
-def other_site(text: str) -> Iterator[str]:
-    """Yield the address of another web site, whose only page this is."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as site:
-        vars(site)["text"] = text
-        thread = Thread(target=site.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{site.server_port}"
-        finally:
-            site.shutdown()
-            thread.join()

@@ -16,7 +16,8 @@ from tests.browser.chromium import (
     wait_until_it_moves,
     wait_until_live,
 )
-from tests.browser.conftest import RestrictedServer, other_site
+from tests.browser.conftest import RestrictedServer
+from tests.browser.sites import other_site
 
 
 def sign_in(page: Page, password: str) -> None:

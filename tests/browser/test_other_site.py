@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.chromium import LAN_HOST, open_page, wait_until_it_moves
-from tests.browser.conftest import RestrictedServer, other_site
+from tests.browser.conftest import RestrictedServer
+from tests.browser.sites import other_site
 from tests.conftest import ROOT
 
 README = ROOT / "files/server/README.md"

@@ -20,7 +20,7 @@ from tests.browser.chromium import (
     wait_until_live,
 )
 from tests.browser.conftest import RestrictedServer, Server
-from tests.browser.proxy import behind_a_path
+from tests.browser.sites import behind_a_path
 
 
 def test_the_picture_moves(server_url: str) -> None:

@@ -6,7 +6,7 @@ import re
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, expect, sync_playwright
 
 from tests.browser.chromium import (
     count_pictures,
@@ -100,13 +100,19 @@ def test_a_lost_camera_is_not_shown_by_its_last_snapshot(server: Server) -> None
         assert count_pictures(page.locator("img"), 3) >= 2
 
 
+def open_tab_behind_another(browser: Browser, server: Server) -> tuple[CDPSession, str]:
+    """Open the page in a tab, and once it shows the picture another tab before it."""
+    session = browser.new_browser_cdp_session()
+    tab = session.send("Target.createTarget", {"url": server.url})["targetId"]
+    wait_until(lambda: server.viewers() == 1, "the picture is shown")
+    session.send("Target.createTarget", {"url": "about:blank"})
+    return session, tab
+
+
 def test_a_hidden_tab_gives_its_stream_back(server: Server) -> None:
     """Playwright has all its pages believe that they are shown. So these are none of its own."""
     with sync_playwright() as playwright, launch(playwright) as browser:
-        session = browser.new_browser_cdp_session()
-        tab = session.send("Target.createTarget", {"url": server.url})["targetId"]
-        wait_until(lambda: server.viewers() == 1, "the picture is shown")
-        session.send("Target.createTarget", {"url": "about:blank"})
+        session, tab = open_tab_behind_another(browser, server)
         wait_until(lambda: server.viewers() == 0, "another tab is shown instead")
         session.send("Target.activateTarget", {"targetId": tab})
         wait_until(lambda: server.viewers() == 1, "the picture is shown again")
@@ -114,10 +120,7 @@ def test_a_hidden_tab_gives_its_stream_back(server: Server) -> None:
 
 def test_a_glance_at_another_tab_does_not_end_the_stream(server: Server) -> None:
     with sync_playwright() as playwright, launch(playwright) as browser:
-        session = browser.new_browser_cdp_session()
-        tab = session.send("Target.createTarget", {"url": server.url})["targetId"]
-        wait_until(lambda: server.viewers() == 1, "the picture is shown")
-        session.send("Target.createTarget", {"url": "about:blank"})
+        session, tab = open_tab_behind_another(browser, server)
         session.send("Target.activateTarget", {"targetId": tab})
         with pytest.raises(AssertionError, match="a stream less"):
             wait_until(lambda: server.viewers() == 0, "a stream less", timeout=5)

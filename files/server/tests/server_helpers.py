@@ -244,5 +244,18 @@ def memory_kb(pid: int) -> int:
     return int(match[1])
 
 
+def start_and_fail(**settings: str) -> tuple[int, list[str]]:
+    """Start a server that ends at once; return its exit status and what it says."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "camera_server"],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return ended.returncode, ended.stderr.splitlines()
+
+
 def listening_socket() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))

@@ -21,6 +21,7 @@ from server_helpers import (
     is_running,
     listening_socket,
     running_server,
+    start_and_fail,
 )
 
 
@@ -330,17 +331,10 @@ def test_a_camera_does_not_outlive_a_killed_server(server: RunningServer, hung: 
 def test_a_port_in_use_is_said_clearly() -> None:
     with listening_socket() as taken:
         port = taken.getsockname()[1]
-        ended = subprocess.run(
-            [sys.executable, "-m", "camera_server"],
-            env=environment(CAMERA_SERVER_PORT=str(port)),
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    assert ended.returncode == 1
+        status, said = start_and_fail(CAMERA_SERVER_PORT=str(port))
+    assert status == 1
     message = f"camera-server: cannot listen on 127.0.0.1 port {port}: Address already in use"
-    assert ended.stderr.splitlines() == [message]
+    assert said == [message]
 
 
 def test_systemd_hears_how_the_server_is(tmp_path: Path) -> None:

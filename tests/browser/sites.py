@@ -1,4 +1,4 @@
-"""A reverse proxy that puts the server behind a path, as a gateway does for each of its devices."""
+"""Web servers around the camera server: a proxy that puts it behind a path, and another site."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
 class _Proxy(BaseHTTPRequestHandler):
-    """Asks the server what is below the path; knows nothing of anything else."""
+    """Asks the server what is below the path, as a gateway does; knows nothing of anything else."""
 
     def do_GET(self) -> None:
         """Pass a request on, and its answer back as it comes."""
@@ -58,10 +58,42 @@ def behind_a_path(url: str) -> Iterator[str]:
     """Yield another address of the server at ``url``, which ends in a path."""
     with _Proxies(("127.0.0.1", 0), _Proxy) as proxy:
         vars(proxy)["upstream"] = urlsplit(url).netloc
-        thread = Thread(target=proxy.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{proxy.server_port}{PATH}/"
-        finally:
-            proxy.shutdown()
-            thread.join()
+        with _serving(proxy) as address:
+            yield f"{address}{PATH}/"
+
+
+class _Elsewhere(BaseHTTPRequestHandler):
+    """Another site, whose only page is the server's ``text``."""
+
+    def do_GET(self) -> None:
+        """Answer with the page."""
+        text = getattr(self.server, "text", "").encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_values: object) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def other_site(text: str) -> Iterator[str]:
+    """Yield the address of another web site, whose only page this is."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as site:
+        vars(site)["text"] = text
+        with _serving(site) as address:
+            yield address
+
+
+@contextmanager
+def _serving(server: ThreadingHTTPServer) -> Iterator[str]:
+    """Have a server serve in a thread; yield its address."""
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
