@@ -6,6 +6,7 @@ one that ships. Light, since the server imports it too.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import struct
 import sys
@@ -34,6 +35,10 @@ def _stamp_all_frames() -> None:
 
     numbers = itertools.count(1)
 
+    @functools.lru_cache
+    def behind_the_stamp(jpeg: bytes) -> memoryview:
+        return memoryview(jpeg)[len(MAGIC) + len(BLANK) :]
+
     def stamping(
         kind: Kind, captured_ns: int, jpeg: bytes, metadata: Mapping[str, Any]
     ) -> list[bytes | memoryview]:
@@ -42,7 +47,7 @@ def _stamp_all_frames() -> None:
         if not jpeg:
             return [header, text]
         stamp = MAGIC + _STAMP.pack(next(numbers), time.monotonic_ns())
-        return [header, stamp, memoryview(jpeg)[len(stamp) :], text]
+        return [header, stamp, behind_the_stamp(jpeg), text]
 
     vars(output)["pack"] = stamping
 

@@ -36,9 +36,6 @@ class FrameState(StrEnum):
     LOST = "lost"
 
 
-_STATES = {state: state.encode() for state in FrameState}
-
-
 class Frame(NamedTuple):
     """A JPEG, its state, its number, and when it was captured (ns of CLOCK_MONOTONIC)."""
 
@@ -56,9 +53,8 @@ class Frame(NamedTuple):
         """Return what is told about a frame as header lines, for a stream and a snapshot alike."""
         age_us = max(0, now_ns - self.captured_ns) // 1000
         captured_us = time.time_ns() // 1000 - age_us
-        state = _STATES[self.state]
         age, captured = divmod(age_us // 1000, 1000), divmod(captured_us, 1_000_000)
-        return _HEAD % (len(self.jpeg), state, self.sequence, *age, *captured)
+        return _HEAD % (len(self.jpeg), self.state.encode(), self.sequence, *age, *captured)
 
     def part(self, now_ns: int) -> bytes:
         """Return the frame as a part, from its headers to the next boundary.

@@ -59,6 +59,9 @@ class Patience:
     steady: float = 10.0
 
 
+# By these names since looking an enum's member up calls Python code, here for every frame.
+_FRAME, _STATE_LIVE, _FRAME_LIVE = Kind.FRAME, State.LIVE, FrameState.LIVE
+
 # What a feed does beyond waiting for its camera takes no longer than this, in seconds.
 _MARGIN_SECONDS = 10.0
 
@@ -297,19 +300,19 @@ class CameraFeed:
 
     def _take(self, record: Record) -> None:
         """Publish a frame that the process has written. Raises _LostError."""
-        if record.kind is Kind.FRAME:
+        if record.kind is _FRAME:
             now = time.monotonic()
             self.frames += 1
             self._arrivals.append(now)
             self._last_captured_ns = record.captured_ns
             self._due = now + self.frame_allowance
-            if self.state is not State.LIVE:
+            if self.state is not _STATE_LIVE:
                 self._live_since = now
                 self._allowed = self.frame_allowance
                 self._change(State.LIVE, None)
             elif now - self._live_since > self._patience.steady:
                 self._delay = self._patience.retry
-            self.broadcaster.publish(record.jpeg, FrameState.LIVE, record.captured_ns)
+            self.broadcaster.publish(record.jpeg, _FRAME_LIVE, record.captured_ns)
             self._failing = False
         elif record.kind is Kind.STARTED:
             self.encoder = str(record.metadata.get("encoder", "unknown"))

@@ -133,27 +133,28 @@ class DirectViewer(asyncio.Protocol):
 
     def offer(self, part: Part) -> bool:
         """Send the part, unless the one before it has not gone yet."""
+        data, sequence, now = part
         if self._partial:
             if self._write_buffer_size():
-                self._look_for_life(part.time)
+                self._look_for_life(now)
                 return False
             self._partial = False
-        if self._pace is not None and not self._pace.is_due(part.time):
+        if self._pace is not None and not self._pace.is_due(now):
             return False
         try:
-            written = os.write(self._fd, part.data)
+            written = os.write(self._fd, data)
         except BlockingIOError:
-            self._look_for_life(part.time)
+            self._look_for_life(now)
             return False
         except OSError:
             self._transport.abort()
             return False
-        if written < len(part.data):
-            self._transport.write(memoryview(part.data)[written:])
+        if written < len(data):
+            self._transport.write(memoryview(data)[written:])
             self._partial = True
-        if part.sequence - self._sequence > 1:
+        if sequence - self._sequence > 1:
             _count_skipped(self._feed, part, self._sequence, self._pace)
-        self._sequence = part.sequence
+        self._sequence = sequence
         return True
 
     def close(self) -> None:
