@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from camera_server.broadcaster import Broadcaster, FrameState
 from camera_server.camera_process import CameraProcess, StartError, default_command, open_process
-from camera_server.framing import FramingError, Kind, Record
+from camera_server.framing import FRAME, FramingError, Kind, Record
 from camera_server.placeholder import draw_placeholder
 from camera_server.settings import CameraSettings
 from camera_server.task import CameraTask
@@ -59,8 +59,8 @@ class Patience:
     steady: float = 10.0
 
 
-# By these names since looking an enum's member up calls Python code, here for every frame.
-_FRAME, _STATE_LIVE, _FRAME_LIVE = Kind.FRAME, State.LIVE, FrameState.LIVE
+# By these names since they are needed for every frame: see framing.FRAME.
+_STATE_LIVE, _FRAME_LIVE = State.LIVE, FrameState.LIVE
 
 # What a feed does beyond waiting for its camera takes no longer than this, in seconds.
 _MARGIN_SECONDS = 10.0
@@ -300,7 +300,7 @@ class CameraFeed:
 
     def _take(self, record: Record) -> None:
         """Publish a frame that the process has written. Raises _LostError."""
-        if record.kind is _FRAME:
+        if record.kind is FRAME:
             now = time.monotonic()
             self.frames += 1
             self._arrivals.append(now)

@@ -39,6 +39,9 @@ class Kind(IntEnum):
     STARTED = 3
 
 
+# By this name where it is looked for in every frame: an enum's members are found by calling Python.
+FRAME = Kind.FRAME
+
 _KINDS = {kind.value: kind for kind in Kind}
 
 

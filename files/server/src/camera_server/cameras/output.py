@@ -7,10 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from camera_server.framing import Kind, pack
-
-# By this name since looking an enum's member up calls Python code, here for every frame.
-_FRAME = Kind.FRAME
+from camera_server.framing import FRAME, Kind, pack
 
 
 def claim_stdout() -> int:
@@ -40,7 +37,7 @@ class RecordWriter:
         self, jpeg: bytes, captured_ns: int, metadata: Mapping[str, Any] | None = None
     ) -> None:
         """Write one picture, captured at ``captured_ns`` (CLOCK_MONOTONIC)."""
-        self._write(_FRAME, captured_ns, jpeg, metadata or {})
+        self._write(FRAME, captured_ns, jpeg, metadata or {})
 
     def started(self, encoder: str) -> None:
         """Write that the camera runs: what takes long and needs patience is over.
