@@ -1,0 +1,13 @@
+#!/bin/sh
+# Installs what the server is made of, with the hashes of requirements.txt, into a virtual environment at
+# the path where it is going to be.
+set -eu
+
+venv=/opt/rpi_camera/current/venv
+apt-get -qy -o Acquire::Retries=3 install --no-install-recommends binutils python3-pip python3-venv
+python3 -m venv --system-site-packages --without-pip $venv
+pip --python $venv/bin/python install --quiet --no-compile --require-hashes --only-binary :all: --requirement /payload/requirements.txt
+# Some wheels come with their debugger's symbols, which are most of them.
+find $venv -name '*.so*' -type f -exec strip --strip-debug {} +
+# By its content, not its time: read once, never checked again.
+python3 -m compileall -q --invalidation-mode unchecked-hash $venv/lib
