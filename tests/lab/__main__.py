@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from . import collection, demo, device
+from . import camera_image, collection, demo, device
 from .console import LabError, install_chromium, say
 from .engine import lease
 
@@ -25,9 +25,15 @@ def _parser() -> argparse.ArgumentParser:
         parser_of_verb = commands.add_parser(verb, help=help_text)
         parser_of_verb.add_argument("group", nargs="?", default=verb.removesuffix("-down"))
     commands.add_parser("chromium", help="install a Chromium for the tests if there is none")
+    image = commands.add_parser("image", help="build the camera server's image")
+    image.add_argument(
+        "architecture", nargs="?", default="", help="another one than this machine's"
+    )
     up = commands.add_parser("up", help="install the collection and start a group of devices")
     up.add_argument("group")
-    up.add_argument("name", nargs="+", help="NAME, or NAME@RELEASE: trixie (default) or bookworm")
+    up.add_argument(
+        "name", nargs="+", help="NAME, or NAME@KIND: trixie (default), bookworm or docker"
+    )
     up.add_argument("--vars", default="{}", help="variables of the group `devices`, as YAML")
     down = commands.add_parser("down", help="remove a group of devices")
     down.add_argument("group")
@@ -69,6 +75,8 @@ def main(arguments: list[str]) -> int:
             demo.bench_bootstrap(options.group)
         elif options.command == "chromium":
             install_chromium()
+        elif options.command == "image":
+            camera_image.build(options.architecture)
         else:
             with lease():
                 if options.command == "up":

@@ -31,6 +31,8 @@ _RUN_OPTIONS = (
     "--cgroupns=private",
     "--tmpfs=/run",
     "--tmpfs=/tmp:exec",
+    # Docker in the device lays file systems one over the other, which its own root does not take.
+    "--volume=/var/lib/docker",
     "--env=container=docker",
     # systemd 257 refuses cgroup v1 without being told twice; unused on cgroup v2.
     "--env=SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
@@ -58,9 +60,10 @@ def _containers(group: str) -> list[str]:
     return docker("ps", "--all", "--filter", own, "--format", "{{.Names}}").split()
 
 
-def execute(group: str, name: str, *command: str, stdin: str = "") -> str:
+def execute(group: str, name: str, *command: str, stdin: str = "", timeout: float = 60) -> str:
     """Run a command on a device as root, past SSH, and return its standard output."""
-    return docker("exec", "--interactive", container(group, name), *command, stdin=stdin)
+    to = ("exec", "--interactive", container(group, name))
+    return docker(*to, *command, stdin=stdin, timeout=timeout)
 
 
 def port(group: str, name: str, inner: int) -> int:
@@ -182,18 +185,16 @@ def _give_access(group: str, name: str) -> dict[str, Any]:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Return name and release of a device that is written as NAME or NAME@RELEASE.
+    """Return name and kind of a device that is written as NAME or NAME@KIND.
 
     Raises:
-        LabError: the lab has no such release.
+        LabError: the lab has no such kind.
     """
-    name, _at, release = text.partition("@")
-    release = release or image.RELEASES[0]
-    if release not in image.RELEASES:
-        raise LabError(
-            f"{text}: there is no {release} here; allowed is {' or '.join(image.RELEASES)}"
-        )
-    return name, release
+    name, _at, kind = text.partition("@")
+    kind = kind or image.KINDS[0]
+    if kind not in image.KINDS:
+        raise LabError(f"{text}: there is no {kind} here; allowed is {' or '.join(image.KINDS)}")
+    return name, kind
 
 
 def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
@@ -201,7 +202,7 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
 
     Args:
         group: what they are for; names their folder under `.cache/`.
-        names: the devices' names, as NAME or NAME@RELEASE.
+        names: the devices' names, as NAME or NAME@KIND. They reach each other by NAME.
         variables: inventory variables of the group `devices`.
 
     Returns:
@@ -211,15 +212,15 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
         LabError: the image could not be built, or a device has not booted.
     """
     devices = dict(split_name(text) for text in names)
-    images = {release: image.build(release) for release in sorted(set(devices.values()))}
+    images = {kind: image.build(kind) for kind in sorted(set(devices.values()))}
     network = _network(group)
     home = folder(group)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not docker("network", "ls", "--quiet", "--filter", f"name=^{network}$").strip():
         docker("network", "create", "--label", LABEL, network)
     hosts = {}
-    for name, release in devices.items():
-        own, wanted = container(group, name), images[release]
+    for name, kind in devices.items():
+        own, wanted = container(group, name), images[kind]
         exists = own in _containers(group)
         if exists and docker("inspect", "--format", "{{.Config.Image}}", own).strip() != wanted:
             say(f"   Remove the simulated device {name}: it runs on another image")
@@ -228,7 +229,8 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
         if not exists:
             say(f"   Start the simulated device {name}")
             docker(
-                *["run", "--detach", "--name", own, "--hostname", name, "--network", network],
+                *["run", "--detach", "--name", own, "--hostname", name],
+                *["--network", network, "--network-alias", name],
                 *["--label", f"{LABEL}={network}", *_RUN_OPTIONS],
                 *["--publish", "127.0.0.1::22", "--publish", f"127.0.0.1::{SERVER_PORT}"],
                 wanted,

@@ -1,4 +1,4 @@
-"""The device image: built from Debian's packages, named by a digest of all that goes into it."""
+"""The lab's images: built from Debian's packages, named by a digest of all that goes into them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .console import CACHE, ROOT, install_packages, step, sudo
+from .console import CACHE, ROOT, install_packages, output, step, sudo
 from .engine import LABEL, docker, docker_command
 
 SOURCE = Path(__file__).parent / "device-image"
-# Each is a stage of the Dockerfile; a device has the first unless its name says another.
-RELEASES = ("trixie", "bookworm")
+# What a device can be; it is the first unless its name says another.
+KINDS = ("trixie", "bookworm", "docker")
+# Not a device, but what Debian gives to Docker: an image to begin others with.
+DEBIAN = "debian"
+# Each is a stage of the Dockerfile that begins with a release.
+_RELEASES = {"trixie": "trixie", "bookworm": "bookworm", "docker": "trixie", DEBIAN: "trixie"}
 PACKAGES = (
     "ca-certificates",
     "dbus",
@@ -29,6 +33,7 @@ PACKAGES = (
 )
 HOST_CA = Path("/usr/local/share/ca-certificates")
 KEYRINGS = Path("/usr/share/keyrings")
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
 def checkout_id() -> str:
@@ -50,14 +55,18 @@ def _host_cas() -> list[Path]:
     return sorted(HOST_CA.rglob("*.crt")) if HOST_CA.exists() else []
 
 
-def name(release: str) -> str:
-    """Return the name that the device image of a release has."""
-    digest = hashlib.sha256(repr((release, PACKAGES)).encode())
+def _packages(kind: str) -> tuple[str, ...]:
+    return ("ca-certificates",) if kind == DEBIAN else PACKAGES
+
+
+def name(kind: str, architecture: str = "") -> str:
+    """Return the name that the image of a kind has."""
+    digest = hashlib.sha256(repr((kind, _packages(kind), architecture)).encode())
     files = sorted(path for path in SOURCE.rglob("*") if path.is_file())
     for path in [*files, *_host_cas()]:
         digest.update(f"{path.name} {path.stat().st_mode & 0o777:o}\n".encode())
         digest.update(path.read_bytes())
-    return f"{_repository()}:{release}-{digest.hexdigest()[:12]}"
+    return f"{_repository()}:{kind}-{digest.hexdigest()[:12]}"
 
 
 @contextmanager
@@ -69,46 +78,28 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def build(release: str) -> str:
-    """Return the device image's name, after building it if this checkout has none of this digest.
+def build(kind: str, architecture: str = "") -> str:
+    """Return an image's name, after building it if this checkout has none of this digest.
 
     Args:
-        release: one of RELEASES.
+        kind: one of KINDS, or DEBIAN.
+        architecture: Debian's name of another one than this machine's, which is emulated.
 
     Raises:
         LabError: a step of the build failed.
     """
     with _alone():
-        wanted = name(release)
+        wanted = name(kind, architecture)
         if not docker("images", "--quiet", wanted).strip():
-            _build(release, wanted)
+            _build(kind, architecture, wanted)
     return wanted
 
 
-def _build(release: str, wanted: str) -> None:
-    """Build a release's device image under the name that is wanted."""
-    # Ubuntu has mmdebstrap without Debian's keys.
-    if not shutil.which("mmdebstrap") or not any(KEYRINGS.glob("debian-archive-keyring.*")):
-        install_packages("mmdebstrap", "debian-archive-keyring")
+def _build(kind: str, architecture: str, wanted: str) -> None:
+    """Build the image of a kind under the name that is wanted."""
+    base = _base(_RELEASES[kind], architecture, _packages(kind))
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="image-") as scratch:
-        root_tar = Path(scratch) / "root.tar"
         context = Path(scratch) / "context"
-        step(
-            f"Make a Debian {release} root file system",
-            [
-                *[*sudo(), "mmdebstrap", "--variant=minbase"],
-                *["--include=" + ",".join(PACKAGES), release, str(root_tar)],
-            ],
-            "Is Debian's package archive in reach from here?",
-        )
-        base = f"{_repository()}:base-{release}"
-        label = f"LABEL {LABEL}={_repository()}"
-        step(
-            f"Import {release} into Docker",
-            [*docker_command(), "import", "--change", label, str(root_tar), base],
-            "Is there room on the disk?",
-        )
-        _prune()
         shutil.copytree(SOURCE, context)
         (context / "host-ca").mkdir()
         for path in _host_cas():
@@ -117,14 +108,72 @@ def _build(release: str, wanted: str) -> None:
         # image in the engine. `env` takes this through sudo.
         *prefix, client = docker_command()
         step(
-            f"Build the device image of {release}",
+            f"Build the image {kind}",
             [
                 *[*prefix, "env", "BUILDX_BUILDER=default", client],
-                *["build", "--build-arg", f"ROOTFS={base}", "--target", release],
-                *["--tag", wanted, str(context)],
+                *["build", "--build-arg", f"ROOTFS={base}", "--target", kind],
+                *[*platform(architecture), "--tag", wanted, str(context)],
             ],
             "Are Debian's package archive and PyPI in reach from inside a container?",
         )
+
+
+def platform(architecture: str) -> list[str]:
+    """Return Docker's option for an architecture; none for this machine's own."""
+    return [f"--platform=linux/{architecture}"] if architecture else []
+
+
+def _emulate(architecture: str) -> None:
+    """Have this machine run programs of another architecture.
+
+    Raises:
+        LabError: it cannot.
+    """
+    if not shutil.which("arch-test"):
+        install_packages("qemu-user-static", "binfmt-support", "arch-test")
+    if not BINFMT.joinpath("register").exists():
+        output([*sudo(), "mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)])
+    output([*sudo(), "update-binfmts", "--enable"])
+    output(["arch-test", architecture])
+
+
+def _base(release: str, architecture: str, packages: tuple[str, ...]) -> str:
+    """Return the name of an image with a release's packages, after making it if there is none.
+
+    Kinds with the same packages share it, and so the stages that they have in common.
+    """
+    digest = hashlib.sha256(repr((packages, architecture)).encode()).hexdigest()
+    base = f"{_repository()}:base-{release}-{digest[:12]}"
+    if docker("images", "--quiet", base).strip():
+        return base
+    # Ubuntu has mmdebstrap without Debian's keys.
+    if not shutil.which("mmdebstrap") or not any(KEYRINGS.glob("debian-archive-keyring.*")):
+        install_packages("mmdebstrap", "debian-archive-keyring")
+    for_architecture = []
+    if architecture:
+        _emulate(architecture)
+        for_architecture = [f"--architectures={architecture}"]
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="image-") as scratch:
+        root_tar = Path(scratch) / "root.tar"
+        step(
+            f"Make a Debian {release} root file system",
+            [
+                *[*sudo(), "mmdebstrap", "--variant=minbase", *for_architecture],
+                *["--include=" + ",".join(packages), release, str(root_tar)],
+            ],
+            "Is Debian's package archive in reach from here?",
+        )
+        label = f"LABEL {LABEL}={_repository()}"
+        step(
+            f"Import {release} into Docker",
+            [
+                *[*docker_command(), "import", *platform(architecture)],
+                *["--change", label, str(root_tar), base],
+            ],
+            "Is there room on the disk?",
+        )
+    _prune()
+    return base
 
 
 def remove_if_unused() -> bool:

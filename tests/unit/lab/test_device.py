@@ -12,21 +12,24 @@ from tests.lab import device, image
 from tests.lab.console import LabError
 
 
-def test_a_device_has_the_first_release_unless_its_name_says_another() -> None:
+def test_a_device_is_of_the_first_kind_unless_its_name_says_another() -> None:
     assert device.split_name("camera-1") == ("camera-1", "trixie")
     assert device.split_name("camera-2@bookworm") == ("camera-2", "bookworm")
 
 
-def test_a_release_that_the_lab_has_not_is_refused() -> None:
-    with pytest.raises(LabError, match=r"camera-1@buster: .*allowed is trixie or bookworm"):
+def test_a_kind_that_the_lab_has_not_is_refused() -> None:
+    with pytest.raises(
+        LabError, match=r"camera-1@buster: .*allowed is trixie or bookworm or docker"
+    ):
         device.split_name("camera-1@buster")
 
 
-def test_each_release_has_an_image_of_its_own() -> None:
-    names = [image.name(release) for release in image.RELEASES]
-    assert len(set(names)) == len(image.RELEASES)
+def test_each_kind_has_an_image_of_its_own() -> None:
+    kinds = [*image.KINDS, image.DEBIAN]
+    names = [image.name(kind) for kind in kinds]
+    assert len(set(names)) == len(kinds)
     # Also when only the text of the tag were to tell them apart.
-    assert len({name.rpartition("-")[2] for name in names}) == len(image.RELEASES)
+    assert len({name.rpartition("-")[2] for name in names}) == len(kinds)
 
 
 @pytest.mark.parametrize("name", ["plain", "with a blank"])
