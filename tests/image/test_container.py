@@ -1,0 +1,160 @@
+"""The image on a simulated Pi: its cameras under what run_options.py grants, and how it is made."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.image.conftest import BASE, GROUP, HUB, IMAGE, Site, on
+from tests.lab import device as lab
+from tests.lab.camera_image import PAYLOAD
+from tests.viewer import Viewer
+
+NAME = "camera"
+FREEZE = "/run/vcam"
+SMALL_MB = 120
+PATIENCE = 120.0
+
+# The sensor: what makes a simulated Pi's cameras, plugged into the container as it is.
+SENSOR = " ".join(
+    f"--volume={path}:{path}:ro"
+    for path in (
+        "/etc/ld.so.preload",
+        "/usr/local/lib/dmashim.so",
+        "/usr/local/lib/python3.13/dist-packages/libcamera",
+        "/usr/share/libcamera/pipeline/virtual/virtual.yaml",
+        FREEZE,
+    )
+)
+
+
+def inside(script: str) -> str:
+    """Run a script in the container and return its standard output."""
+    return on(HUB, f"docker exec {NAME} sh -c '{script}'")
+
+
+def told(what: str) -> Any:
+    """Return what Docker says of the container, by a path such as `.State.Health`."""
+    return json.loads(on(HUB, f"docker inspect --format '{{{{json {what}}}}}' {NAME}"))
+
+
+def state() -> str:
+    """Return what its server says that the camera is doing; this opens nothing."""
+    return str(json.loads(on(HUB, "curl --silent http://127.0.0.1:8080/state"))["state"])
+
+
+def viewer() -> Viewer:
+    """Connect to the container's stream, from outside the Pi."""
+    port = lab.port(GROUP, HUB, lab.SERVER_PORT)
+    return Viewer(f"http://127.0.0.1:{port}/video", timeout=60)
+
+
+def eventually(what: str, condition: Callable[[], bool]) -> None:
+    """Wait for a condition, and fail when it does not come."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
+        time.sleep(0.5)
+
+
+@pytest.fixture
+def container(first: str) -> Iterator[None]:
+    """Run the image under what run_options.py prints on the Pi, and under nothing else."""
+    script = (PAYLOAD / "container" / "run_options.py").read_text()
+    granted = on(HUB, "python3 -", stdin=script).split()
+    on(
+        HUB,
+        f"mkdir -p {FREEZE} && docker run --detach --name {NAME} {' '.join(granted)} {SENSOR}"
+        " --env CAMERA_SERVER_ACCESS=open --env CAMERA_SERVER_IDLE_SECONDS=1"
+        f" --publish 8080:8080 {IMAGE}@{first}"
+        " && curl --silent --fail --retry 60 --retry-delay 1 --retry-all-errors"
+        " http://127.0.0.1:8080/healthz",
+    )
+    yield
+    on(HUB, f"docker rm --force {NAME} && rm -f {FREEZE}/freeze")
+
+
+@pytest.mark.usefixtures("container")
+def test_the_real_picamera2_streams_and_the_container_may_do_nothing_else() -> None:
+    with viewer() as connected:
+        assert connected.first().decode().size == (640, 480)
+        assert state() == "live"
+        processes = [
+            pid
+            for pid in inside("cd /proc && echo [0-9]*").split()
+            if "camera_server" in inside(f"cat /proc/{pid}/cmdline 2>/dev/null || :")
+        ]
+        # The server's first argument is its script; the camera's process names its module.
+        for pid in {"1", *processes}:
+            status = inside(f"cat /proc/{pid}/status")
+            assert "\nUid:\t64080\t64080\t64080\t64080\n" in status
+            assert "\nNoNewPrivs:\t1\n" in status
+            for capabilities in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
+                assert f"\n{capabilities}:\t0000000000000000\n" in status
+        assert len({"1", *processes}) == 2
+    write = f"docker exec --user 0 {NAME} touch /opt/file"
+    assert "Read-only file system" in on(HUB, f"{write} 2>&1 || :")
+
+
+@pytest.mark.usefixtures("container")
+def test_the_health_check_lets_a_camera_sleep_and_says_when_it_is_lost() -> None:
+    eventually("Docker finds it healthy", lambda: told(".State.Health.Status") == "healthy")
+    assert state() == "idle"
+    with viewer() as connected:
+        connected.first()
+        on(HUB, f"touch {FREEZE}/freeze")
+        connected.first(live=False)
+        eventually("it is told to be lost", lambda: state() == "lost")
+        ask = f"docker exec {NAME} python -m camera_server.health"
+        words = on(HUB, f"{ask} && echo well || :")
+        assert "no frame for" in words
+        assert "well" not in words
+        on(HUB, f"rm {FREEZE}/freeze")
+        connected.first()
+        assert on(HUB, ask) == "ready\n"
+
+
+@pytest.mark.usefixtures("container")
+def test_it_ends_when_it_is_asked_to() -> None:
+    with viewer() as connected:
+        connected.first()
+        on(HUB, f"docker stop --time 30 {NAME}")
+    # 137 would be a server that had to be killed.
+    assert told(".State.ExitCode") == 0
+
+
+@pytest.fixture(scope="module")
+def small(pi: Site) -> list[dict[str, Any]]:
+    """Build the image without camera packages twice, each time all of it; return what it is."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(pi.repository / "server", "server")
+    unpack = "rm -rf server && base64 --decode | tar --extract"
+    on(HUB, unpack, stdin=b64encode(packed.getvalue()).decode())
+    on(HUB, f"docker pull --quiet {BASE}")
+    images = []
+    for name in ("small:1", "small:2"):
+        on(
+            HUB,
+            f"docker build --quiet --no-cache --build-arg BASE={BASE}"
+            f" --build-arg CAMERA_PACKAGES= --tag {name} server",
+        )
+        images += json.loads(on(HUB, f"docker inspect {name}"))
+    return images
+
+
+def test_without_camera_packages_it_is_small(small: list[dict[str, Any]]) -> None:
+    assert small[0]["Size"] < SMALL_MB * 1_000_000
+
+
+def test_the_same_inputs_give_the_same_layers(small: list[dict[str, Any]]) -> None:
+    once, again = (image["RootFS"]["Layers"] for image in small)
+    assert once == again
+    assert len(once) == 3
