@@ -30,7 +30,7 @@ from .console import CACHE, LabError, install_packages, output, say, step, sudo
 from .engine import docker, docker_command, lease
 
 SOURCE = Path(__file__).parent / "vm-image"
-RELEASE = image.RELEASES[0]
+RELEASE = image.KINDS[0]
 DISK_SIZE = "6G"
 MEMORY = "1G"
 # Emulated, a boot takes half a minute on a machine that has nothing else to do.
@@ -199,6 +199,8 @@ class Machine:
     name: str
     ssh_port: int = field(default_factory=_free_port)
     server_port: int = field(default_factory=_free_port)
+    # Files in its folder that it gets as further disks, /dev/vdc and on, which it cannot write to.
+    disks: tuple[str, ...] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -206,7 +208,7 @@ class Machine:
         """Its folder."""
         return device.folder(self.group)
 
-    def run(self, *command: str, timeout: float = COMMAND_SECONDS) -> str:
+    def run(self, *command: str, stdin: str = "", timeout: float = COMMAND_SECONDS) -> str:
         """Run a command on it as root and return its standard output.
 
         Raises:
@@ -215,7 +217,8 @@ class Machine:
         options = ("-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30")
         access = device.ssh_options(self.home, self.name)
         where = ("-i", str(self.home / "id_ed25519"), "-p", str(self.ssh_port), "root@127.0.0.1")
-        return output(["ssh", *options, *access, *where, shlex.join(command)], timeout=timeout)
+        ssh = ["ssh", *options, *access, *where, shlex.join(command)]
+        return output(ssh, stdin=stdin, timeout=timeout)
 
     def start(self) -> None:
         """Switch it on, and wait until it has booted.
@@ -240,7 +243,11 @@ class Machine:
             *["-serial", "file:console.log"],
             # What a killed QEMU has written stays in this machine's memory, flushed or not.
             *["-drive", "file=disk,format=raw,if=virtio,cache=unsafe"],
-            *["-drive", "file=access.tar,format=raw,if=virtio,readonly=on"],
+            *[
+                argument
+                for disk in ("access.tar", *self.disks)
+                for argument in ("-drive", f"file={disk},format=raw,if=virtio,readonly=on")
+            ],
             *["-nic", f"user,model=virtio-net-pci,{forward}"],
         )
         device.wait_until_running(self.name, self.run, self._last_words, BOOT_SECONDS)

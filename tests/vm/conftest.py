@@ -1,4 +1,7 @@
-"""A virtual machine that was bootstrapped once; each test gets it booted anew, as it was then."""
+"""A virtual machine that was bootstrapped once; each test gets it booted anew, as it was then.
+
+Tests of containers have a machine of their own, see containers.py.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,18 @@ BOOTSTRAPPED = "bootstrapped"
 # Emulated, a camera takes a minute to its first frame.
 PATIENCE = 240.0
 PAYLOAD = collections(GROUP) / "ansible_collections/rpi_camera/fleet/files/server/src/camera_server"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `make vm-check VM=…` can ask for."""
+    words = "write what is seen into the documentation, in place of comparing the two"
+    parser.addoption("--write-table", action="store_true", help=words)
+
+
+@pytest.fixture
+def write_table(pytestconfig: pytest.Config) -> bool:
+    """Whether the documentation's table is to be written."""
+    return bool(pytestconfig.getoption("write_table"))
 
 
 _seconds: dict[str, float] = {}
