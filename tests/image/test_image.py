@@ -79,13 +79,19 @@ def test_a_run_leaves_nothing_of_its_own_and_all_of_others(site: Site, first: st
             "The image shows 0 live frames within 30 s and has to show 60",
         ),
         (
-            "server/src/camera_server/__init__.py",
-            '"""',
-            'raise SystemExit("broken")\n"""',
+            "server/src/camera_server/cli.py",
+            "import argparse\n",
+            "raise SystemExit('broken')\nimport argparse\n",
             "The server has ended",
         ),
+        (
+            "server/src/camera_server/cameras/picamera2_source.py",
+            '"""A camera on',
+            'raise SystemExit("broken")\n"""A camera on',
+            "The image cannot load what its cameras need",
+        ),
     ],
-    ids=["no frames", "no server"],
+    ids=["no frames", "no server", "no cameras"],
 )
 @pytest.mark.usefixtures("first")
 def test_an_image_without_frames_goes_nowhere(

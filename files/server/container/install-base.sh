@@ -9,7 +9,8 @@ refuse() {
 }
 
 touch /container/began
-. /etc/os-release
+# A base without one is none of those below.
+[ ! -r /etc/os-release ] || . /etc/os-release
 case ${VERSION_CODENAME:-none} in
 bookworm | trixie) ;;
 *) refuse "BASE is ${PRETTY_NAME:-a system without a name}; allowed is Debian or Raspberry Pi OS, bookworm or trixie" ;;

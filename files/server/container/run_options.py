@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Print the options with which `docker run` gives a container this device's cameras, a line each.
 
-    docker run $(python3 run_options.py) --publish 8080:8080 IMAGE
+    options=$(python3 run_options.py) && docker run $options --publish 8080:8080 IMAGE
 
 The kernel numbers its device nodes anew at each boot and whenever something is plugged, so this is
 run before each start, by a user who may open the nodes. It needs Python's own library only.

@@ -54,7 +54,12 @@ def ask(where: str | tuple[str, int]) -> tuple[bool, str]:
 
 def main() -> int:
     """Print what the server says; return 0 if it is well, else 1."""
-    where = address(CONFIG, os.environ)
+    try:
+        where = address(CONFIG, os.environ)
+    # tomllib's own error is one of these.
+    except (OSError, ValueError) as error:
+        print(f"{CONFIG} cannot be used: {error}")
+        return 1
     try:
         well, words = ask(where)
     except OSError as error:
