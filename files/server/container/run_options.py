@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Print the options with which `docker run` gives a container this device's cameras, a line each.
 
     options=$(python3 run_options.py) && docker run $options --publish 8080:8080 IMAGE
