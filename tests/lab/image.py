@@ -129,7 +129,8 @@ def _emulate(architecture: str) -> None:
     Raises:
         LabError: it cannot.
     """
-    if not shutil.which("arch-test"):
+    # mmdebstrap brings one of them, for itself.
+    if not all(map(shutil.which, ("qemu-aarch64-static", "update-binfmts", "arch-test"))):
         install_packages("qemu-user-static", "binfmt-support", "arch-test")
     if not BINFMT.joinpath("register").exists():
         output([*sudo(), "mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)])
