@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -164,17 +166,34 @@ def _base(release: str, architecture: str, packages: tuple[str, ...]) -> str:
             ],
             "Is Debian's package archive in reach from here?",
         )
-        label = f"LABEL {LABEL}={_repository()}"
-        step(
-            f"Import {release} into Docker",
-            [
-                *[*docker_command(), "import", *platform(architecture)],
-                *["--change", label, str(root_tar), base],
-            ],
-            "Is there room on the disk?",
-        )
+        packed = _pack(root_tar, architecture, base)
+        load = [*docker_command(), "load", "--input", str(packed)]
+        step(f"Load {release} into Docker", load, "Is there room on the disk?")
     _prune()
     return base
+
+
+def _pack(root_tar: Path, architecture: str, name: str) -> Path:
+    """Return an image of one layer as `docker load` takes it.
+
+    `docker import` would do, but older engines take what they import for their own architecture.
+    """
+    with root_tar.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    config = {
+        "architecture": architecture or output(["dpkg", "--print-architecture"]).strip(),
+        "os": "linux",
+        "config": {"Labels": {LABEL: _repository()}},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": [root_tar.name]}]
+    for file_name, content in (("config.json", config), ("manifest.json", manifest)):
+        root_tar.with_name(file_name).write_text(json.dumps(content))
+    packed = root_tar.with_name("image.tar")
+    with tarfile.open(packed, "w") as archive:
+        for file_name in ("config.json", "manifest.json", root_tar.name):
+            archive.add(root_tar.with_name(file_name), file_name)
+    return packed
 
 
 def remove_if_unused() -> bool:
