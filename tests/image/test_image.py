@@ -23,6 +23,10 @@ from tests.image.conftest import (
 VERSION = 'version = "0.1.0"'
 # Without the first, systemd would refuse the fourth start within a minute.
 RESTART = "systemctl reset-failed docker; systemctl restart docker"
+# A registry that is being looked after.
+CONFIG = "/etc/docker/registry/config.yml"
+READ_ONLY = "maintenance: {readonly: {enabled: true}}, "
+STOP_REGISTRY = "systemctl stop docker-registry"
 # Signs another archive, namely Raspberry Pi's.
 OTHER_KEY = "server/container/raspberrypi-archive-keyring.asc"
 
@@ -69,6 +73,32 @@ def test_a_run_leaves_nothing_of_its_own_and_all_of_others(site: Site, first: st
     assert site.left_on_the_pi() == [NEIGHBOUR]
 
 
+def test_settings_of_the_repository_and_of_docker_on_the_pi_count(site: Site, first: str) -> None:
+    # The engine answers at another place than the usual one, as a rootless one does.
+    own = "runuser --user pi -- docker context"
+    on(BUILDER, f"{own} create own --docker host=unix:///run/own.sock && {own} use own")
+    on(BUILDER, "mv /run/docker.sock /run/own.sock")
+    try:
+        run = site.run(CAMERA_PACKAGES="none", TAG="small", PIP_INDEX_URL="https://pypi.org/simple")
+    finally:
+        on(BUILDER, "mv /run/own.sock /run/docker.sock")
+        on(BUILDER, f"{own} use default && {own} rm own")
+    assert run.went_well
+    digest = digest_told(run.summary, "small")
+    tags = [
+        line for line in site.registry().splitlines() if "/tags/" in line and "/current/" in line
+    ]
+    assert {
+        line.rpartition("/tags/")[2].partition("/")[0]: line.partition("link:")[2] for line in tags
+    } == {
+        "latest": first,
+        "small": digest,
+    }
+    on(HUB, f"docker pull --quiet {IMAGE}:small")
+    look = f"docker run --rm --entrypoint python3 {IMAGE}:small -c 'import picamera2' 2>&1 || :"
+    assert "No module named 'picamera2'" in on(HUB, look)
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
@@ -113,17 +143,32 @@ def test_an_image_without_frames_goes_nowhere(
         ({"IMAGE": "anna/camera"}, "The variable IMAGE is 'anna/camera'; allowed is REGISTRY/NAME"),
         ({"TAG": "v1 beta"}, "The variable TAG is 'v1 beta'; allowed are up to 128 letters,"),
         ({"TAG": "$(touch /tmp/x)"}, "The variable TAG is '$(touch /tmp/x)'; allowed are"),
+        ({"ROOM_MB": "3 GB"}, "The variable ROOM_MB is '3 GB'; allowed is a whole number"),
+        # GitHub's token is for GitHub's registry, which takes this one for none of its own.
+        ({"IMAGE": "", "REGISTRY_USERNAME": "", "PASSWORD": ""}, "ghcr.io "),
         ({"PASSWORD": "wrong"}, f"{REGISTRY} refuses the login of anna: look at the variable"),
         (
             {"REGISTRY_USERNAME": "", "PASSWORD": ""},
             f"{REGISTRY} wants a login: set the variable REGISTRY_USERNAME and the secret",
         ),
     ],
-    ids=["case", "a tag in it", "no registry", "tag", "command", "password", "no login"],
+    ids=[
+        "case",
+        "a tag in it",
+        "no registry",
+        "tag",
+        "command",
+        "room",
+        "ghcr",
+        "password",
+        "no login",
+    ],
 )
 @pytest.mark.usefixtures("first")
 def test_bad_settings_are_refused(site: Site, changes: dict[str, str], message: str) -> None:
-    refused(site, f"::error::{message}", **changes)
+    output = refused(site, f"::error::{message}", **changes)
+    assert "ghs_" not in output
+    assert ("wants a login" in output) == ("wants a login" in message)
 
 
 @pytest.mark.parametrize(
@@ -135,15 +180,18 @@ def test_bad_settings_are_refused(site: Site, changes: dict[str, str], message: 
             f"ARCHIVE is '{ARCHIVE}' and ARCHIVE_KEY is empty; it has to hold the public key",
         ),
         (
-            {"ARCHIVE_KEY": "Raspberry Pi's"},
+            {"ARCHIVE_KEY": OTHER_KEY},
             f"ARCHIVE is '{ARCHIVE}': it gives no list of packages that the key has signed",
         ),
+        ({"ARCHIVE_KEY": "82B129927FA3303E"}, "ARCHIVE_KEY is no public key, ASCII-armored"),
+        ({"ARCHIVE": "hub:8000"}, "ARCHIVE is 'hub:8000'; allowed is URI SUITE COMPONENT"),
+        ({"CAMERA_PACKAGES": "python3-picamera3"}, "CAMERA_PACKAGES is 'python3-picamera3': they"),
     ],
-    ids=["base", "no key", "another key"],
+    ids=["base", "no key", "another key", "key", "archive", "packages"],
 )
 @pytest.mark.usefixtures("first")
 def test_a_build_that_fails_says_why(site: Site, changes: dict[str, str], message: str) -> None:
-    if changes.get("ARCHIVE_KEY"):
+    if changes.get("ARCHIVE_KEY") == OTHER_KEY:
         changes = {"ARCHIVE_KEY": (site.repository / OTHER_KEY).read_text()}
     output = refused(site, message, **changes)
     assert "::error::The image could not be built; the step that failed says why" in output
@@ -181,12 +229,18 @@ def test_a_build_that_fails_says_why(site: Site, changes: dict[str, str], messag
         ),
         (
             HUB,
-            "systemctl stop docker-registry",
+            STOP_REGISTRY,
             START_REGISTRY,
             f"{REGISTRY} does not answer as a registry does: look at the variable IMAGE",
         ),
+        (
+            HUB,
+            f"sed -i 's/^storage: {{/&{READ_ONLY}/' {CONFIG}; {STOP_REGISTRY}; {START_REGISTRY}",
+            f"sed -i 's/{READ_ONLY}//' {CONFIG}; {STOP_REGISTRY}; {START_REGISTRY}",
+            f"{IMAGE} takes no image from here; skopeo says why, above",
+        ),
     ],
-    ids=["room", "engine", "skopeo", "BuildKit", "registry"],
+    ids=["room", "engine", "skopeo", "BuildKit", "registry", "read only"],
 )
 @pytest.mark.usefixtures("first")
 def test_what_is_missing_is_named(

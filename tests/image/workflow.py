@@ -129,6 +129,7 @@ class Runner:
         github = {
             "actor": "anna",
             "repository": "Anna/my-camera",
+            "repository_id": "1296269",
             "run_attempt": "1",
             "run_id": "4711",
             "server_url": "https://github.com",

@@ -80,9 +80,13 @@ class Board:
         interfaces.count = len(parts)
         return 0
 
+    def options(self) -> list[str]:
+        """Return what is printed."""
+        return list(run_options.options(run_options.cameras()))
+
     def granted(self, option: str) -> list[str]:
         """Return the values of an option that are printed, without the folder of the trees."""
-        printed = [line.partition("=") for line in run_options.options()]
+        printed = [line.partition("=") for line in self.options()]
         values = [value for name, _equals, value in printed if name == option]
         return [value.replace(str(self.root), "") for value in values]
 
@@ -191,10 +195,11 @@ def test_groups_are_numbers_and_never_roots(board: Board) -> None:
 
 
 def test_what_every_container_gets(board: Board) -> None:
-    printed = [line.replace(str(board.root), "") for line in run_options.options()]
+    printed = [line.replace(str(board.root), "") for line in board.options()]
     assert printed == [
         "--volume=/run/udev:/run/udev:ro",
         "--security-opt=systempaths=unconfined",
+        "--init",
         "--read-only",
         "--cap-drop=ALL",
         "--security-opt=no-new-privileges",
@@ -235,6 +240,19 @@ def test_a_node_that_cannot_be_asked(
     # Half of the options would be a container that fails later, for a reason that is hard to see.
     assert printed.out == ""
     assert printed.err.endswith(message)
+
+
+def test_a_device_without_a_camera_is_told(
+    board: Board, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board.media_device("media0", "bcm2835-codec", [(VIDEO, "video10")])
+    assert run_options.main() == 0
+    printed = capsys.readouterr()
+    assert "--device" not in printed.out
+    assert printed.err.endswith("there is no camera here to grant\n")
+    board.media_device("media1", "uvcvideo", [(VIDEO, "video0")])
+    assert run_options.main() == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_the_file_runs_by_itself() -> None:

@@ -10,6 +10,7 @@ refuse() {
 
 touch /container/began
 # A base without one is none of those below.
+# shellcheck source=/dev/null
 [ ! -r /etc/os-release ] || . /etc/os-release
 case ${VERSION_CODENAME:-none} in
 bookworm | trixie) ;;

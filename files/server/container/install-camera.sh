@@ -8,9 +8,18 @@ refuse() {
 }
 
 [ -n "$CAMERA_PACKAGES" ] || exit 0
+# shellcheck source=/dev/null
 . /etc/os-release
 keyring=/etc/apt/keyrings/camera.asc
 mkdir -p /etc/apt/keyrings
+case $ARCHIVE in
+'' | [a-z]*:/*' '?*) ;;
+*) refuse "ARCHIVE is '$ARCHIVE'; allowed is URI SUITE COMPONENT…, such as http://archive.raspberrypi.com/debian trixie main" ;;
+esac
+case $ARCHIVE_KEY in
+'' | *'-----BEGIN PGP PUBLIC KEY BLOCK-----'*) ;;
+*) refuse "ARCHIVE_KEY is no public key, ASCII-armored; such a one begins with -----BEGIN PGP PUBLIC KEY BLOCK-----" ;;
+esac
 if [ -n "$ARCHIVE_KEY" ]; then
     echo "$ARCHIVE_KEY" >$keyring
 elif [ -n "$ARCHIVE" ]; then

@@ -36,6 +36,10 @@ LIBCAMERA_HEAPS = ("dma_heap/linux,cma", "dma_heap/reserved")
 # that and parts of /proc together or not at all; there, modes hold off a user without capabilities.
 FIRMWARE = "--security-opt=systempaths=unconfined"
 
+# A container's first process hears no signal before it asks for it, and a server asks late: Docker
+# would wait 10 s for one that it has just started. Its own init passes them on.
+INIT = "--init"
+
 # What no camera needs is taken away.
 LIMITS = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
@@ -137,8 +141,8 @@ def _first(names: tuple[str, ...]) -> list[Path]:
     return [DEV / name for name in names if (DEV / name).exists()][:1]
 
 
-def nodes() -> list[Path]:
-    """Return the device nodes that this device's cameras need.
+def cameras() -> list[tuple[str, list[Path]]]:
+    """Return the driver and the device nodes of each media device that is part of a camera.
 
     Raises:
         OSError: a media device cannot be asked.
@@ -146,21 +150,15 @@ def nodes() -> list[Path]:
     """
     media = sorted(DEV.glob("media[0-9]*"), key=lambda path: (len(path.name), path.name))
     asked = [media_device(path) for path in media]
-    found = [node for _driver, group in asked for node in group]
-    found += _first(PICAMERA2_HEAPS)
-    if any(driver in UNTIL_PI_4 for driver, _group in asked):
-        found += _first(LIBCAMERA_HEAPS)
-    return list(dict.fromkeys(found))
+    return [(driver, nodes) for driver, nodes in asked if nodes]
 
 
-def options() -> Iterator[str]:
-    """Yield the options for `docker run`.
-
-    Raises:
-        OSError: a media device cannot be asked.
-
-    """
-    granted = nodes()
+def options(found: list[tuple[str, list[Path]]]) -> Iterator[str]:
+    """Yield the options for `docker run` that give it cameras."""
+    nodes = [node for _driver, group in found for node in group] + _first(PICAMERA2_HEAPS)
+    if any(driver in UNTIL_PI_4 for driver, _group in found):
+        nodes += _first(LIBCAMERA_HEAPS)
+    granted = list(dict.fromkeys(nodes))
     for node in granted:
         # A link's own name is what is asked for, and its target what Docker would name it.
         yield f"--device={os.path.realpath(node)}:{node}:rw"
@@ -170,18 +168,22 @@ def options() -> Iterator[str]:
     if UDEV.exists():
         yield f"--volume={UDEV}:{UDEV}:ro"
     yield FIRMWARE
+    yield INIT
     yield from LIMITS
 
 
 def main() -> int:
     """Print the options; return the exit status."""
     try:
-        print(*options(), sep="\n")
+        found = cameras()
+        print(*options(found), sep="\n")
     except OSError as error:
         refused = isinstance(error, PermissionError)
         hint = "; run it as root or as a member of the group video" if refused else ""
         print(f"{sys.argv[0]}: {error}{hint}", file=sys.stderr)
         return 1
+    if not found:
+        print(f"{sys.argv[0]}: there is no camera here to grant", file=sys.stderr)
     return 0
 
 

@@ -1,10 +1,11 @@
+import errno
 import io
 import json
 import os
 import stat
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from camera_server import credentials, credentials_cli
@@ -287,6 +288,16 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         read_credentials(tmp_path / "absent")
     with pytest.raises(CredentialsError, match="cannot be read: Is a directory"):
         read_credentials(tmp_path)
+
+
+def test_whom_a_file_is_kept_from_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    expected = f"cannot be read: Permission denied for user {os.geteuid()}$"
+    with pytest.raises(CredentialsError, match=expected):
+        read_credentials(tmp_path / "credentials.json")
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:

@@ -337,6 +337,14 @@ def test_a_port_in_use_is_said_clearly() -> None:
     assert said == [message]
 
 
+def test_a_server_for_this_host_only_says_so() -> None:
+    said = "only this host is let in: there are no credentials, and access is not open"
+    with running_server() as server:
+        assert [line for line in server.log if said in line]
+    with running_server(CAMERA_SERVER_ACCESS="open") as server:
+        assert not [line for line in server.log if said in line]
+
+
 def test_systemd_hears_how_the_server_is(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))

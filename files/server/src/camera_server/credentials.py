@@ -164,6 +164,8 @@ def read_credentials(path: Path) -> Credentials:
             content = file.read(_MAX_FILE)
     except (OSError, ValueError) as error:  # a path that cannot be is a ValueError
         reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, PermissionError):
+            reason += f" for user {os.geteuid()}"
         raise CredentialsError(f"{path}: the credentials cannot be read: {reason}") from None
     try:
         return Credentials.model_validate_json(content)

@@ -180,7 +180,10 @@ def serve(settings: Settings, credentials: Credentials | None) -> None:
         forwarded_allow_ips=PROXY,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    Server(config, app.state.cameras).run([listen(settings)])
+    listener = listen(settings)
+    if settings.socket is None and settings.access != "open" and credentials is None:
+        _log.info("only this host is let in: there are no credentials, and access is not open")
+    Server(config, app.state.cameras).run([listener])
 
 
 def _url(listener: socket.socket) -> str:
