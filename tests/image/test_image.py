@@ -74,10 +74,11 @@ def test_a_run_leaves_nothing_of_its_own_and_all_of_others(site: Site, first: st
     assert site.left_on_the_pi() == [NEIGHBOUR]
 
 
-def test_settings_of_the_repository_count(site: Site, first: str, small: str) -> None:
-    links = [line.partition("/_manifests/tags/")[2] for line in site.registry().splitlines()]
-    tags = [link.partition("/current/link:") for link in links if "/current/" in link]
-    assert {tag: digest for tag, _, digest in tags} == {"latest": first, "small": small}
+@pytest.mark.usefixtures("first")
+def test_settings_of_the_repository_count(site: Site, small: str) -> None:
+    links = [line for line in site.registry().splitlines() if line.startswith("anna/camera/")]
+    moved = [link for link in links if "/tags/" in link and link.endswith(f"/current/link:{small}")]
+    assert [link.split("/tags/")[1].split("/")[0] for link in moved] == ["small"]
     look = f"docker run --rm --entrypoint python3 {IMAGE}@{small} -c 'import picamera2' 2>&1 || :"
     assert "No module named 'picamera2'" in on(HUB, look)
 
