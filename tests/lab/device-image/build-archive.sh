@@ -33,7 +33,6 @@ cd "$target"
 GNUPGHOME=$(mktemp -d)
 export GNUPGHOME
 gpg --batch --quiet --passphrase '' --quick-generate-key 'lab archive' ed25519 sign never
-gpg --export >archive-keyring.gpg
 gpg --armor --export >archive-keyring.asc
 apt-ftparchive packages . >Packages
 apt-ftparchive -o APT::FTPArchive::Release::Origin='Raspberry Pi stand-in' release . >/tmp/Release
