@@ -205,16 +205,23 @@ def small(pi: Site, first: str) -> str:
     """Return the digest of an image without camera packages, which has a tag of its own.
 
     The Pi's engine answers at another place than the usual one, as a rootless one does, and the
-    runner's user has told Docker so.
+    runner's user has told Docker so, in a file that is a link and names a store for passwords.
     """
     assert first
     context = "runuser --user pi -- docker context"
-    own = f"{context} create own --docker host=unix:///run/own.sock && {context} use own"
-    on(BUILDER, f"mv /run/docker.sock /run/own.sock && {own}")
+    home = "/home/pi/.docker"
+    on(
+        BUILDER,
+        "mv /run/docker.sock /run/own.sock"
+        f" && {context} create own --docker host=unix:///run/own.sock && {context} use own"
+        f""" && sed 's/{{/{{"credsStore": "of-the-user",/' {home}/config.json > {home}/linked.json"""
+        f" && chown pi: {home}/linked.json && ln -sf linked.json {home}/config.json",
+    )
+    told = on(BUILDER, f"cat {home}/linked.json")
     try:
         run = pi.run(CAMERA_PACKAGES="none", TAG="small")
+        assert on(BUILDER, f"cat {home}/linked.json") == told
     finally:
-        on(BUILDER, f"mv /run/own.sock /run/docker.sock; {context} use default")
-        on(BUILDER, f"{context} rm own")
+        on(BUILDER, f"mv /run/own.sock /run/docker.sock; rm -r {home}")
     assert run.went_well
     return digest_told(run.summary, "small")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -11,12 +12,14 @@ from tests.viewer import Viewer
 
 from . import image
 from .console import CACHE, ROOT, LabError, heading, say, step
-from .engine import LABEL, docker, docker_command, lease
+from .engine import LABEL, docker, lease
 
 NAME = "camera-server"
 PAYLOAD = ROOT / "files" / "server"
 FRAMES = 60
 START_SECONDS = 120
+# What the build prints of its sizes: a heading, or a package's.
+_SIZE = re.compile(r"(?:^|\s)(== The .*| *\d+ kB  \S+)$", re.MULTILINE)
 
 
 def _add_archive(context: Path) -> list[str]:
@@ -80,14 +83,17 @@ def build(architecture: str = "") -> None:
         context = Path(scratch) / "server"
         shutil.copytree(PAYLOAD, context)
         camera = ["--build-arg=CAMERA_PACKAGES="] if architecture else _add_archive(context)
-        step(
+        log = step(
             f"Build {name}",
             [
-                *[*docker_command(), "build", *image.platform(architecture), *camera],
+                *[*image.build_command(), *image.platform(architecture), *camera],
                 *[f"--build-arg=BASE={base}", "--tag", name, str(context)],
             ],
             "Are Debian's package archive and PyPI in reach from inside a container?",
         )
+        # BuildKit puts the step's number and a time before each line.
+        for line in _SIZE.findall(log.read_text(errors="replace")):
+            say(f"   {line}")
         _watch(name)
         size = int(docker("inspect", "--format", "{{.Size}}", name)) / 1e6
     say(f"   Seen: {FRAMES} frames of its test pattern")

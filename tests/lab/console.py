@@ -74,8 +74,8 @@ def output(command: Sequence[str], stdin: str = "", timeout: float = 60) -> str:
 
 def step(
     title: str, command: Sequence[str], hint: str, env: Mapping[str, str] | None = None
-) -> None:
-    """Run a long command with its output in a log, telling every few seconds that it goes on.
+) -> Path:
+    """Run a long command, telling every few seconds that it goes on; return the log of its output.
 
     Args:
         title: what is done, for the person who waits; also names the log.
@@ -108,6 +108,7 @@ def step(
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise LabError(f"{title}: failed (the whole log is in {log})\n{tail}\n{hint}")
     say(f"   {title}: done in {time.monotonic() - began:.0f} s")
+    return log
 
 
 def install_packages(*names: str) -> None:

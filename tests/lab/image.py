@@ -106,14 +106,10 @@ def _build(kind: str, architecture: str, wanted: str) -> None:
         (context / "host-ca").mkdir()
         for path in _host_cas():
             shutil.copy(path, context / "host-ca")
-        # Another builder of buildx than the engine's own would neither find the base nor leave the
-        # image in the engine. `env` takes this through sudo.
-        *prefix, client = docker_command()
         step(
             f"Build the image {kind}",
             [
-                *[*prefix, "env", "BUILDX_BUILDER=default", client],
-                *["build", "--build-arg", f"ROOTFS={base}", "--target", kind],
+                *[*build_command(), "--build-arg", f"ROOTFS={base}", "--target", kind],
                 *[*platform(architecture), "--tag", wanted, str(context)],
             ],
             "Are Debian's package archive and PyPI in reach from inside a container?",
@@ -123,6 +119,16 @@ def _build(kind: str, architecture: str, wanted: str) -> None:
 def platform(architecture: str) -> list[str]:
     """Return Docker's option for an architecture; none for this machine's own."""
     return [f"--platform=linux/{architecture}"] if architecture else []
+
+
+def build_command() -> list[str]:
+    """Return the beginning of a command that builds an image.
+
+    Another builder of buildx than the engine's own would neither find the base nor leave the image
+    in the engine. `env` takes this through sudo.
+    """
+    *prefix, client = docker_command()
+    return [*prefix, "env", "BUILDX_BUILDER=default", client, "build"]
 
 
 def _emulate(architecture: str) -> None:

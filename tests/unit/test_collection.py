@@ -28,6 +28,7 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "LICENSE",
         "examples/camera-repo/.github/workflows/camera-image.yml",
         "examples/camera-repo/README.md",
+        "files/server/.dockerignore",
         "files/server/Dockerfile",
         "README.md",
         "files/server/pyproject.toml",

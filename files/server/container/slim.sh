@@ -24,7 +24,7 @@ find /var/lib/dpkg/info -name '*.p*rm' -delete
 # shellcheck disable=SC2086 # A list of names.
 dpkg --purge --force-all $unneeded >/tmp/purged 2>&1 || { cat /tmp/purged; exit 1; }
 PATH=$PATH:/tmp/tools
-rm -rf /var/cache/* /var/lib/apt /var/lib/dpkg/info /var/log/* \
+rm -rf /etc/apt /var/cache/* /var/lib/apt /var/lib/dpkg/info /var/log/* \
     /usr/lib/*/gconv /usr/lib/python3*/pydoc_data /usr/lib/python3*/test \
     /usr/share/bash-completion /usr/share/info /usr/share/lintian /usr/share/locale /usr/share/man
 find /usr/lib/python3/dist-packages -type d -name tests -prune -exec rm -rf {} +
