@@ -214,8 +214,8 @@ def small(pi: Site, first: str) -> str:
         BUILDER,
         "mv /run/docker.sock /run/own.sock"
         f" && {context} create own --docker host=unix:///run/own.sock && {context} use own"
-        f""" && sed 's/{{/{{"credsStore": "of-the-user",/' {home}/config.json > {home}/linked.json"""
-        f" && chown pi: {home}/linked.json && ln -sf linked.json {home}/config.json",
+        f""" && cd {home} && sed '1s/{{/{{"credsStore": "his",/' config.json > linked.json"""
+        " && chown pi: linked.json && ln -sf linked.json config.json",
     )
     told = on(BUILDER, f"cat {home}/linked.json")
     try:
