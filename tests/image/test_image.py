@@ -174,7 +174,7 @@ def test_bad_settings_are_refused(site: Site, changes: dict[str, str], message: 
             f"ARCHIVE is '{ARCHIVE}': it gives no list of packages that the key has signed",
         ),
         ({"ARCHIVE_KEY": "82B129927FA3303E"}, "ARCHIVE_KEY is no public key, ASCII-armored"),
-        ({"ARCHIVE": "hub:8000"}, "ARCHIVE is 'hub:8000'; allowed is URI SUITE COMPONENT"),
+        ({"ARCHIVE": "http://hub:8000 sid"}, "ARCHIVE is 'http://hub:8000 sid'; allowed is URI"),
         ({"CAMERA_PACKAGES": "python3-picamera3"}, "CAMERA_PACKAGES is 'python3-picamera3': they"),
         ({"PIP_INDEX_URL": NO_INDEX}, f"could not be had from {NO_INDEX} (PIP_INDEX_URL); pip"),
     ],

@@ -12,9 +12,10 @@ from tests.viewer import Viewer
 
 from . import image
 from .console import CACHE, ROOT, LabError, heading, say, step
-from .engine import LABEL, docker, lease
+from .engine import LABEL, docker, docker_command, lease
 
-NAME = "camera-server"
+# Not the name that a user's own has: this one holds packages and CAs of the lab.
+NAME = "camera-server-lab"
 PAYLOAD = ROOT / "files" / "server"
 FRAMES = 60
 START_SECONDS = 120
@@ -97,6 +98,9 @@ def build(architecture: str = "") -> None:
         _watch(name)
         size = int(docker("inspect", "--format", "{{.Size}}", name)) / 1e6
     say(f"   Seen: {FRAMES} frames of its test pattern")
-    say(f"   {name} has {size:.0f} MB; to try it:")
-    say("   docker run --rm --publish 127.0.0.1:8080:8080 --env CAMERA_SERVER_ACCESS=open \\")
-    say(f"       --env CAMERA_SERVER_CAMERA=test-pattern {name}")
+    client = " ".join(docker_command())
+    say(
+        f"   {name} has {size:.0f} MB; to try it, with Docker running, and see http://127.0.0.1:8080/:"
+    )
+    say(f"   {client} run --rm --init --publish 127.0.0.1:8080:8080 \\")
+    say(f"       --env CAMERA_SERVER_ACCESS=open --env CAMERA_SERVER_CAMERA=test-pattern {name}")

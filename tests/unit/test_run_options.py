@@ -222,8 +222,11 @@ def _refuse(error: int) -> Callable[..., int]:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (errno.EACCES, "Permission denied; run it as root or as a member of the group video\n"),
-        (errno.EIO, "Input/output error\n"),
+        (
+            errno.EACCES,
+            "Permission denied: '{}'; run it as root or as a member of the group video\n",
+        ),
+        (errno.EIO, "Input/output error: '{}'\n"),
     ],
 )
 def test_a_node_that_cannot_be_asked(
@@ -239,13 +242,14 @@ def test_a_node_that_cannot_be_asked(
     printed = capsys.readouterr()
     # Half of the options would be a container that fails later, for a reason that is hard to see.
     assert printed.out == ""
-    assert printed.err.endswith(message)
+    assert printed.err.endswith(message.format(board.root / "dev/media0"))
 
 
 def test_a_device_without_a_camera_is_told(
     board: Board, capsys: pytest.CaptureFixture[str]
 ) -> None:
     board.media_device("media0", "bcm2835-codec", [(VIDEO, "video10")])
+    board.node("media0.bak")
     assert run_options.main() == 0
     printed = capsys.readouterr()
     assert "--device" not in printed.out

@@ -17,6 +17,8 @@ bookworm | trixie) ;;
 *) refuse "BASE is ${PRETTY_NAME:-a system without a name}; allowed is Debian or Raspberry Pi OS, bookworm or trixie" ;;
 esac
 
+command -v apt-get >/dev/null || refuse "BASE has no apt-get; allowed is a Debian or Raspberry Pi OS as it comes, not an image of the camera server"
+
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qy -o Acquire::Retries=3 update
 apt-get -qy -o Acquire::Retries=3 install --no-install-recommends ca-certificates python3

@@ -12,10 +12,9 @@ refuse() {
 . /etc/os-release
 keyring=/etc/apt/keyrings/camera.asc
 mkdir -p /etc/apt/keyrings
-case $ARCHIVE in
-'' | [a-z]*:/*' '?*) ;;
-*) refuse "ARCHIVE is '$ARCHIVE'; allowed is URI SUITE COMPONENT…, such as http://archive.raspberrypi.com/debian trixie main" ;;
-esac
+# A suite that ends with a slash has no components.
+[ -z "$ARCHIVE" ] || echo "$ARCHIVE" | grep -Eqx '[a-z+]+:/[^ ]+ ([^ ]*/|[^ ]+( [^ ]+)+)' ||
+    refuse "ARCHIVE is '$ARCHIVE'; allowed is URI SUITE COMPONENT…, such as http://archive.raspberrypi.com/debian trixie main"
 case $ARCHIVE_KEY in
 '' | *'-----BEGIN PGP PUBLIC KEY BLOCK-----'*) ;;
 *) refuse "ARCHIVE_KEY is no public key, ASCII-armored; such a one begins with -----BEGIN PGP PUBLIC KEY BLOCK-----" ;;
@@ -35,5 +34,5 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get -qy -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update ||
     refuse "ARCHIVE is '$archive': it gives no list of packages that the key has signed; apt says why, above"
 # shellcheck disable=SC2086 # A list of names.
-apt-get -qy -o Acquire::Retries=3 install --no-install-recommends $CAMERA_PACKAGES ||
+apt-get -qy -o Acquire::Retries=3 install --no-install-recommends -- $CAMERA_PACKAGES ||
     refuse "CAMERA_PACKAGES is '$CAMERA_PACKAGES': they cannot be installed from '$archive'; apt says why, above"

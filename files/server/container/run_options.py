@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 DEV = Path("/dev")
 SYS = Path("/sys")
@@ -113,6 +114,14 @@ def _node(number: str) -> Path:
     raise OSError(f"{number} has no device node")
 
 
+def _ask(media: BinaryIO, request: int, answer: ctypes.Structure) -> None:
+    """Have the kernel fill in a structure. Raises OSError, with the node's name."""
+    try:
+        fcntl.ioctl(media, request, answer)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, media.name) from None
+
+
 def media_device(path: Path) -> tuple[str, list[Path]]:
     """Return a media device's driver and, if it is a camera's, its node and those of its parts.
 
@@ -122,17 +131,17 @@ def media_device(path: Path) -> tuple[str, list[Path]]:
     """
     with path.open("rb", buffering=0) as media:
         info = _DeviceInfo()
-        fcntl.ioctl(media, _DEVICE_INFO, info)
+        _ask(media, _DEVICE_INFO, info)
         driver = info.driver.decode()
         if driver not in DRIVERS:
             return driver, []
         topology = _Topology()
-        fcntl.ioctl(media, _G_TOPOLOGY, topology)
+        _ask(media, _G_TOPOLOGY, topology)
         interfaces = (_Interface * topology.interfaces.count)()
         topology = _Topology()
         topology.interfaces.count = len(interfaces)
         topology.interfaces.pointer = ctypes.addressof(interfaces)
-        fcntl.ioctl(media, _G_TOPOLOGY, topology)
+        _ask(media, _G_TOPOLOGY, topology)
     parts = [part for part in interfaces if part.type in _V4L]
     return driver, [path, *(_node(f"{part.major}:{part.minor}") for part in parts)]
 
@@ -148,7 +157,8 @@ def cameras() -> list[tuple[str, list[Path]]]:
         OSError: a media device cannot be asked.
 
     """
-    media = sorted(DEV.glob("media[0-9]*"), key=lambda path: (len(path.name), path.name))
+    media = [path for path in DEV.glob("media*") if path.name[len("media") :].isdecimal()]
+    media.sort(key=lambda path: (len(path.name), path.name))
     asked = [media_device(path) for path in media]
     return [(driver, nodes) for driver, nodes in asked if nodes]
 
