@@ -96,9 +96,9 @@ def build(architecture: str = "") -> None:
         for line in _SIZE.findall(log.read_text(errors="replace")):
             say(f"   {line}")
         _watch(name)
+        client = " ".join(docker_command())
         size = int(docker("inspect", "--format", "{{.Size}}", name)) / 1e6
     say(f"   Seen: {FRAMES} frames of its test pattern")
-    client = " ".join(docker_command())
     say(
         f"   {name} has {size:.0f} MB; to try it, with Docker running, and see http://127.0.0.1:8080/:"
     )
