@@ -1,0 +1,127 @@
+"""An app: its configuration, and the places of its files."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONFIGURATIONS = Path("/etc/rpi_camera/docker_boot")
+STATES = Path("/var/lib/rpi_camera/docker_boot")
+RUNTIME = Path("/run/rpi_camera/docker_boot")
+
+# The labels of a container of ours.
+NAME_LABEL = "rpi_camera.docker_boot"
+REFERENCE_LABEL = f"{NAME_LABEL}.reference"
+CONFIGURATION_LABEL = f"{NAME_LABEL}.configuration"
+
+
+@dataclass(frozen=True)
+class Health:
+    """How it is known that a container is well."""
+
+    type: str  # auto, healthcheck, http, mjpeg, running
+    url: str
+    token_file: str
+    window: float  # s until a new one has to be well
+    interval: float  # s between two questions
+
+
+@dataclass(frozen=True)
+class App:
+    """The configuration of an app, as the role writes it (docs/architecture.md has the keys)."""
+
+    name: str
+    image: str
+    ports: list[str]
+    env: dict[str, str]
+    secrets: dict[str, str]
+    volumes: list[str]
+    devices: list[str]
+    camera: bool
+    registry: dict[str, str] | None
+    health: Health
+    update_window: float
+    stop_seconds: int
+    textfile_folder: str
+    fingerprint: str  # a digest of all of it
+
+    @property
+    def repository(self) -> str:
+        """The image's name without tag or digest."""
+        name = self.image.partition("@")[0]
+        folder, slash, last = name.rpartition("/")
+        return folder + slash + last.partition(":")[0]
+
+    @property
+    def pinned(self) -> str:
+        """The reference of an image that the user has named by digest, else nothing."""
+        return self.image if "@" in self.image else ""
+
+    @property
+    def registry_host(self) -> str:
+        """The registry, as Docker reads an image's name."""
+        host, slash, _rest = self.repository.partition("/")
+        named = slash and ("." in host or ":" in host or host == "localhost")
+        return host if named else "docker.io"
+
+
+def load(path: Path) -> App:
+    """Return the app that a file describes."""
+    text = path.read_bytes()
+    told: dict[str, Any] = json.loads(text)
+    told["health"] = Health(**told["health"])
+    return App(**told, fingerprint=hashlib.sha256(text).hexdigest()[:16])
+
+
+def configuration(name: str) -> Path:
+    """Return the configuration that is in force."""
+    return CONFIGURATIONS / f"{name}.json"
+
+
+def staged(name: str) -> Path:
+    """Return where a new configuration waits until a container has been well with it."""
+    return CONFIGURATIONS / f"{name}.json.new"
+
+
+def runtime(name: str) -> Path:
+    """Return the app's folder for what does not outlast a boot; made if there is none."""
+    folder = RUNTIME / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def locked(name: str, what: str) -> Iterator[None]:
+    """Have other processes that want the same of the same app wait while the block runs."""
+    with (runtime(name) / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write(path: Path, text: str, mode: int) -> None:
+    """Write a file so that a power cut leaves the old one or the new one, whole."""
+    new = path.with_name(f".{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    replace(new, path)
+
+
+def replace(new: Path, path: Path) -> None:
+    """Put a file in another's place, on the disk too."""
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,410 @@
+"""The service: it keeps one container, of the image that is wanted, and knows a way back.
+
+What is wanted is read anew at each start and each SIGHUP: a candidate, which `update` has put into
+the folder for what does not outlast a boot; or else the last good image. A candidate that ends, or
+that its HEALTHCHECK gives up, is left at once for the last good image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from . import app, engine, health, state
+
+RUN_OPTIONS = Path(__file__).parents[1] / "run_options.py"
+ENGINE_SECONDS = 240.0
+# So many starts of the last good image in a row that did not go well, and the one before it gets
+# its turn, and then again: a camera that is unplugged makes both fail, and neither is to blame.
+TURNS = 3
+LOG = ("--log-driver=local", "--log-opt=max-size=10m", "--log-opt=max-file=3")
+
+
+class StartError(Exception):
+    """A container could not be started; the text says why."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to run."""
+
+    app: app.App
+    reference: str
+    candidate: bool
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """By which its container is known."""
+        return {
+            app.NAME_LABEL: self.app.name,
+            app.REFERENCE_LABEL: self.reference,
+            app.CONFIGURATION_LABEL: self.app.fingerprint,
+        }
+
+    def made(self, container: dict[str, Any]) -> bool:
+        """Return whether a container is of this choice."""
+        labels = container["Config"]["Labels"] or {}
+        return self.labels.items() <= labels.items()
+
+
+@dataclass(frozen=True)
+class Running:
+    """The container that runs."""
+
+    container: str
+    choice: Choice
+
+
+def say(words: str) -> None:
+    """Tell the journal."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def candidate(name: str) -> Path:
+    """Return the file that names what is tried; it does not outlast a boot."""
+    return app.runtime(name) / "candidate.json"
+
+
+def verdict(name: str) -> Path:
+    """Return the file that says why a candidate was left."""
+    return app.runtime(name) / "verdict"
+
+
+def darkness(name: str) -> Path:
+    """Return the file that says since when the old container is asked to end (s, monotonic)."""
+    return app.runtime(name) / "dark"
+
+
+def _failures(name: str) -> Path:
+    return app.runtime(name) / "failures"
+
+
+def _count(name: str) -> int:
+    try:
+        return int(_failures(name).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def choose(name: str) -> Choice | None:
+    """Return what is to run; None if there is no image that was ever good."""
+    if candidate(name).exists():
+        told = json.loads(candidate(name).read_text())
+        return Choice(app.load(Path(told["configuration"])), told["reference"], candidate=True)
+    if not app.configuration(name).exists():
+        return None
+    of, known = app.load(app.configuration(name)), state.load(name)
+    good = [state.reference(known[which]) for which in ("current", "previous") if known[which]]
+    good = [reference for reference in good if engine.image(reference)]
+    if not good:
+        return None
+    turn = (_count(name) // TURNS) % len(good)
+    return Choice(of, good[turn], candidate=False)
+
+
+def _owner(user: str) -> int | None:
+    number = user.partition(":")[0]
+    return int(number) if number.isdecimal() else None
+
+
+def _secrets(of: app.App, user: str) -> list[str]:
+    """Write the secrets into memory, for the image's user; return Docker's options."""
+    if not of.secrets:
+        return []
+    folder = app.runtime(of.name) / f"secrets.{of.fingerprint}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o755)
+    owner = _owner(user or "0")
+    for name, content in of.secrets.items():
+        # By number it can be his alone. Names are known inside the image only; there, nobody
+        # else is, and outside, the folder above lets nobody in.
+        mode = 0o444 if owner is None else 0o400
+        app.write(folder / name, content, mode)
+        if owner is not None:
+            os.chown(folder / name, owner, -1)
+    return [f"--volume={folder}:/run/secrets:ro"]
+
+
+def _camera_options() -> list[str]:
+    """Return the options for this device's cameras, which are others after each boot."""
+    asked = subprocess.run(
+        [sys.executable, "-B", str(RUN_OPTIONS)], capture_output=True, text=True, check=False
+    )
+    if asked.stderr:
+        say(asked.stderr.strip())
+    if asked.returncode != 0:
+        raise StartError(f"the cameras cannot be granted: {asked.stderr.strip()}")
+    return asked.stdout.split()
+
+
+def _health_options(of: app.App, image: dict[str, Any]) -> list[str]:
+    if not health.has_check(image):
+        return []
+    options = [f"--health-interval={of.health.interval:g}s"]
+    # Asked often until it is well for the first time, where the engine can.
+    version = tuple(int(part) for part in engine.version()["ApiVersion"].split("."))
+    if version >= (1, 44):
+        options.append("--health-start-interval=2s")
+    return options
+
+
+def _create(choice: Choice, name: str) -> str:
+    """Make a container and return its id; it is not started."""
+    of = choice.app
+    image = engine.image(choice.reference)
+    if image is None:
+        raise StartError(f"the engine has no {choice.reference}")
+    folder = app.runtime(of.name)
+    command = ["/usr/bin/docker", f"--config={folder}", "create", f"--name={name}", "--pull=never"]
+    command += [f"--label={key}={value}" for key, value in choice.labels.items()]
+    command += ["--restart=no", "--init", "--security-opt=no-new-privileges", *LOG]
+    command += _camera_options() if of.camera else []
+    command += _health_options(of, image)
+    command += [f"--publish={port}" for port in of.ports]
+    # With the value left out the client takes it from its own environment, so that it is in no
+    # list of processes.
+    command += [f"--env={variable}" for variable in of.env]
+    command += [f"--volume={volume}" for volume in of.volumes]
+    command += [f"--device={device}" for device in of.devices]
+    command += _secrets(of, str(image["Config"].get("User") or ""))
+    made = subprocess.run(
+        [*command, choice.reference],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **of.env},
+        check=False,
+    )
+    if made.returncode != 0:
+        raise StartError(made.stderr.strip().removeprefix("Error response from daemon: "))
+    return made.stdout.split()[-1]
+
+
+def _clear(name: str, keep: str) -> None:
+    """Remove the app's containers but one."""
+    for found in engine.containers(f"{app.NAME_LABEL}={name}"):
+        if found["Id"] != keep:
+            engine.remove(found["Id"])
+
+
+def replace(choice: Choice, old: Running | None) -> Running:
+    """Put a container of this choice in the old one's place.
+
+    All that takes time is done while the old one still runs.
+
+    Raises:
+        StartError: it could not be made or started; in the first case the old one runs on.
+
+    """
+    name = choice.app.name
+    _clear(name, old.container if old else "")
+    container = _create(choice, f"{name}.next" if old else name)
+    if old:
+        # The first that is asked to end begins it, and a way back ends it.
+        if not darkness(name).exists():
+            darkness(name).write_text(str(time.monotonic()))
+        if old.choice.candidate:
+            engine.remove(old.container)
+        else:
+            engine.stop(old.container, old.choice.app.stop_seconds)
+    try:
+        engine.start(container)
+    except engine.EngineGoneError:
+        raise
+    except engine.EngineError as error:
+        raise StartError(str(error)) from error
+    if old:
+        engine.remove(old.container)
+        engine.rename(container, name)
+    return Running(container, choice)
+
+
+class Supervisor:
+    """Keeps one app's container."""
+
+    def __init__(self, name: str) -> None:
+        """Listen to signals; nothing is started yet."""
+        self._name = name
+        self._news: SimpleQueue[tuple[str, str]] = SimpleQueue()
+        self._ready = False
+        self._waiting = True
+        signal.signal(signal.SIGTERM, self._hear)
+        signal.signal(signal.SIGHUP, self._hear)
+
+    def _hear(self, number: int, _frame: object) -> None:
+        if number == signal.SIGTERM and self._waiting:
+            sys.exit(0)
+        self._news.put(("", "stop" if number == signal.SIGTERM else "reload"))
+
+    def _notify(self, words: str) -> None:
+        """Tell systemd, if it asks to be told (sd_notify(3))."""
+        told = f"STATUS={words}" + ("" if self._ready else "\nREADY=1")
+        self._ready = True
+        where = os.environ.get("NOTIFY_SOCKET", "")
+        if where:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+                notify.sendto(told.encode(), where.replace("@", "\0", 1))
+
+    def _listen(self, container: str, since: float) -> None:
+        """Have the container's news come in, from a time on (s, 1970)."""
+
+        def listen() -> None:
+            try:
+                for what in engine.events(container, since):
+                    self._news.put((container, what))
+            except engine.EngineError:
+                self._news.put((container, "engine gone"))
+
+        threading.Thread(target=listen, daemon=True).start()
+
+    def _adopt(self) -> Running | None:
+        """Return the container that runs already, when only this program was started anew."""
+        choice, found = choose(self._name), engine.container(self._name)
+        if not choice or not found or not found["State"]["Running"] or not choice.made(found):
+            return None
+        if (found["State"].get("Health") or {}).get("Status") == "unhealthy":
+            return None
+        return Running(found["Id"], choice)
+
+    def _started(self, running: Running) -> None:
+        say(f"{running.choice.reference} runs")
+        self._notify(f"{running.choice.reference} runs")
+        with state.editing(running.choice.app) as known:
+            known["running"] = {"reference": running.choice.reference, "since": state.now()}
+
+    def _well(self) -> None:
+        _failures(self._name).unlink(missing_ok=True)
+
+    def _failed(self, choice: Choice, why: str) -> None:
+        """Note that a container was not well: a candidate is left, another is counted."""
+        say(f"{choice.reference}: {why}")
+        if choice.candidate:
+            verdict(self._name).write_text(why)
+            candidate(self._name).unlink(missing_ok=True)
+        else:
+            _failures(self._name).write_text(str(_count(self._name) + 1))
+
+    def _watch(self, running: Running) -> str:
+        """Wait until something is to be done: stop, reload, or why the container is not well."""
+        of = running.choice.app
+        container = engine.container(running.container)
+        if container is None:
+            return "its container is gone"
+        checked = health.has_check(container)
+        # Of a candidate it is `update` that judges.
+        new = running.choice.candidate
+        asks = not checked and not new and of.health.type == "http"
+        patience = of.health.interval if asks else of.health.window
+        bad = 0
+        while True:
+            try:
+                whose, what = self._news.get(
+                    timeout=None if checked or new or bad < 0 else patience
+                )
+            except Empty:
+                reason = health.probe(of.health, "http") if asks else ""
+                bad = bad + 1 if reason else 0
+                if bad >= health.RETRIES:
+                    return f"unhealthy: {reason}"
+                if not reason:
+                    self._well()
+                if not asks:
+                    bad = -1
+                continue
+            if whose not in {"", running.container}:
+                continue
+            if what == "die":
+                code = (engine.container(running.container) or {}).get("State", {}).get("ExitCode")
+                words = engine.last_words(running.container)
+                return f"it ended with status {code}" + (f": {words}" if words else "")
+            if what == "health_status: healthy":
+                self._well()
+            elif what == "health_status: unhealthy" and not new:
+                found = engine.container(running.container) or {}
+                log = ((found.get("State", {}).get("Health")) or {}).get("Log") or []
+                words = str(log[-1]["Output"]).strip()[-200:] if log else ""
+                return f"its HEALTHCHECK finds it unhealthy: {words}"
+            elif what in {"stop", "reload", "engine gone"}:
+                return what
+
+    def _wait_for_image(self) -> str:
+        self._notify("there is no good image yet")
+        while True:
+            _container, what = self._news.get()
+            if what in {"stop", "reload"}:
+                return what
+
+    def run(self) -> int:
+        """Keep the container until systemd ends it; return the exit status."""
+        engine.wait(ENGINE_SECONDS)
+        self._waiting = False
+        before = time.time()
+        running = self._adopt()
+        if running:
+            self._listen(running.container, before)
+            self._started(running)
+        while True:
+            choice = choose(self._name)
+            if choice is None:
+                if running:
+                    engine.remove(running.container)
+                    running = None
+                if self._wait_for_image() == "stop":
+                    return 0
+                continue
+            if running and running.choice.labels == choice.labels:
+                running = dataclasses.replace(running, choice=choice)
+            else:
+                try:
+                    running = self._replace(choice, running)
+                except StartError as error:
+                    self._failed(choice, str(error))
+                    if not choice.candidate:
+                        return 1
+                    if running and not self._runs(running):
+                        running = None
+                    continue
+            what = self._watch(running)
+            if what == "reload":
+                continue
+            if what == "stop":
+                return self._stop(running)
+            if what == "engine gone":
+                say("the Docker engine is gone")
+                return 1
+            self._failed(running.choice, what)
+            if not running.choice.candidate:
+                self._stop(running)
+                return 1
+
+    def _runs(self, running: Running) -> bool:
+        found = engine.container(running.container)
+        return bool(found and found["State"]["Running"])
+
+    def _replace(self, choice: Choice, old: Running | None) -> Running:
+        before = time.time()
+        running = replace(choice, old)
+        self._listen(running.container, before)
+        self._started(running)
+        return running
+
+    def _stop(self, running: Running) -> int:
+        # At a shutdown the engine may end first, and the container with it.
+        with suppress(engine.EngineGoneError):
+            engine.stop(running.container, running.choice.app.stop_seconds)
+            engine.remove(running.container)
+        with state.editing(running.choice.app) as known:
+            known["running"] = None
+        return 0

@@ -1,0 +1,431 @@
+"""Takes up what is new: finds it, fetches it, tries it, and goes back if it is not well."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import app, engine, health, registry, state, supervisor
+from .registry import LaterError, RefusedError
+from .supervisor import say
+
+Result = TypeVar("Result")
+
+# Between two tries (s): 1, 2, 4, …
+FIRST_GAP, LONGEST_GAP = 1.0, 60.0
+# Somebody waits at a keyboard for a new configuration.
+STAGED_SECONDS = 60.0
+# What is fetched may be broken at the registry, and a link may be paid for by the byte.
+PULLS = 5
+# An image unpacked is some three times what is sent, and both are on the card for a while; and
+# what a system needs to go on.
+UNPACKED, RESERVE = 4, 200_000_000
+START_SECONDS = 120.0
+POLL_SECONDS = 0.2
+
+
+class FailedError(Exception):
+    """The update has not gone well; the text says why."""
+
+    def __init__(self, result: str, reason: str, bad: str = "") -> None:
+        """Take the result for the state, the reason, and the image if it is to blame."""
+        super().__init__(f"{bad}: {reason}" if bad else reason)
+        self.result, self.reason, self.bad = result, reason, bad
+
+
+def _service(name: str) -> str:
+    return f"docker-boot@{name}.service"
+
+
+def _systemctl(*arguments: str) -> str:
+    done = subprocess.run(
+        ["/usr/bin/systemctl", *arguments], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def _reload(name: str) -> None:
+    """Have the service look anew at what is wanted; started if it does not run."""
+    _systemctl("start", _service(name))
+    _systemctl("reload", _service(name))
+
+
+def _patiently(what: Callable[[], Result], deadline: float, tries: int = 0) -> Result:
+    """Return what an attempt returns, after trying it until a time (monotonic, s) if need be.
+
+    Raises:
+        RefusedError: it came to nothing, in its last words.
+
+    """
+    gap, tried = FIRST_GAP, 0
+    while True:
+        try:
+            return what()
+        except (LaterError, engine.EngineGoneError) as error:
+            tried += 1
+            left = deadline - time.monotonic()
+            if left <= 0 or tried == tries:
+                raise RefusedError(str(error)) from error
+            # A fleet that lost its registry at one time does not come back at one time.
+            pause = min(gap * random.uniform(1, 1.5), left)
+            say(f"{error}; the next try is in {pause:.0f} s")
+        time.sleep(pause)
+        gap = min(2 * gap, LONGEST_GAP)
+
+
+def _local(name: str, reference: str) -> tuple[str, str]:
+    """Return the name under which the engine keeps an image for us.
+
+    Without a name that is a tag, `docker image prune` would take it.
+    """
+    return f"localhost/docker-boot/{name}", reference.rpartition(":")[2][:12]
+
+
+def _room(found: registry.Found) -> None:
+    """Raise RefusedError if the card has no room for an image."""
+    root = str(engine.info()["DockerRootDir"])
+    free = shutil.disk_usage(root).free
+    needed = registry.missing_bytes(found) * UNPACKED + RESERVE
+    if needed > free:
+        raise RefusedError(
+            f"{found.reference} may need {needed / 1e6:.0f} MB in {root}, and there are"
+            f" {free / 1e6:.0f} MB; nothing was fetched"
+        )
+
+
+def _pull(of: app.App, reference: str) -> None:
+    """Fetch an image once; raise LaterError or RefusedError."""
+    try:
+        engine.pull(reference, of.registry, of.registry_host, say)
+    except TimeoutError:
+        raise LaterError(f"{of.registry_host} sends nothing any more") from None
+    except engine.EngineGoneError:
+        raise
+    except engine.EngineError as error:
+        if re.search("denied|unauthorized|no space left|no matching manifest", str(error)):
+            raise RefusedError(f"{reference} cannot be fetched: {error}") from error
+        raise LaterError(f"{reference} cannot be fetched: {error}") from error
+    # Seen after power cuts: the engine says that all is well, and has no such image.
+    if engine.image(reference) is None:
+        raise LaterError(f"the engine has fetched {reference}, and does not have it")
+
+
+def _verify(of: app.App, reference: str) -> None:
+    """Raise FailedError for an image that cannot be run as it is wanted."""
+    image = engine.image(reference)
+    if image is None:
+        raise FailedError("failed", f"the engine has no {reference}")
+    mine = str(engine.version()["Arch"])
+    if image["Architecture"] != mine:
+        reason = f"it is for {image['Architecture']}, and this device is {mine}"
+        raise FailedError("rejected", reason, reference)
+    if of.health.type == "healthcheck" and not health.has_check(image):
+        reason = "docker_boot_health is healthcheck, and it has none"
+        raise FailedError("rejected", reason, reference)
+
+
+def _fetch(of: app.App, found: registry.Found, deadline: float) -> None:
+    """Have the engine have an image, whole, and keep it."""
+    reference = found.reference
+    if engine.image(reference) is None:
+        _room(found)
+        # Noted before: what is broken off is ours, too.
+        with state.editing(of) as known:
+            if reference not in known["pulled"]:
+                known["pulled"].append(reference)
+        say(f"{reference} is fetched")
+        _patiently(lambda: _pull(of, reference), deadline, PULLS)
+
+
+def _find(of: app.App, deadline: float) -> registry.Found:
+    """Return what the app's image means now."""
+    if of.pinned and engine.image(of.pinned):
+        return registry.Found(of.pinned, "", [], [])
+    found = _patiently(lambda: registry.Registry(of).find(), deadline)
+    if not found.architecture:
+        offered = " and ".join(found.offered) or "no"
+        mine = engine.version()["Arch"]
+        reason = f"it is for {offered}, and this device is {mine}"
+        raise FailedError("rejected", reason, found.reference)
+    return found
+
+
+def _known_as_bad(of: app.App, reference: str) -> None:
+    """Raise FailedError for an image that was rejected; forget all others that were."""
+    with state.editing(of) as known:
+        bad = [entry for entry in known["rejected"] if entry["reference"] == reference]
+        known["rejected"] = bad
+    for entry in bad:
+        raise FailedError(
+            "rejected",
+            f"{reference} was not well on {entry['time']}, and {of.image} still means it:"
+            f" {entry['reason']}",
+        )
+
+
+def _container(name: str, choice: supervisor.Choice) -> dict[str, Any] | None:
+    """Return the container of a choice if it runs."""
+    for found in (engine.container(f"{name}.next"), engine.container(name)):
+        if found and found["State"]["Running"] and choice.made(found):
+            return found
+    return None
+
+
+def _wait_until_well(choice: supervisor.Choice, patient: bool) -> tuple[str, float]:
+    """Wait for a container; return why it is not well, or nothing, and since when it is.
+
+    Args:
+        choice: which.
+        patient: whether one that is judged by how long it runs has to do that here.
+
+    Returns:
+        The reason, and a monotonic time (s).
+
+    """
+    of, began, reason = choice.app, 0.0, "it does not start"
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        if choice.candidate and supervisor.verdict(of.name).exists():
+            return supervisor.verdict(of.name).read_text(), 0.0
+        container = _container(of.name, choice)
+        now = time.monotonic()
+        if container:
+            if not began:
+                began, deadline = now, now + of.health.window
+            if not patient and health.kind(of, container) == "running":
+                return "", began
+            well, words, since = health.judge(of, container, now - began)
+            if well:
+                return "", time.monotonic() - (time.time() - since)
+            reason = f"not well within {of.health.window:g} s: {words}"
+        if time.monotonic() > deadline:
+            return reason, 0.0
+        time.sleep(POLL_SECONDS)
+
+
+def _dark(name: str, until: float) -> float | None:
+    """Return for how long nothing was well (s), None if nothing ran before."""
+    try:
+        began = float(supervisor.darkness(name).read_text())
+    except (OSError, ValueError):
+        return None
+    return round(max(until - began, 0.0), 1)
+
+
+def _switch(of: app.App, path: Path, reference: str) -> None:
+    """Try an image with a configuration, and keep both, or neither.
+
+    Raises:
+        FailedError: it was not well; what was before runs again.
+        LaterError: the engine went away.
+
+    """
+    name = of.name
+    before = state.reference(state.load(name)["current"])
+    choice = supervisor.Choice(of, reference, candidate=True)
+    for file in (supervisor.verdict(name), supervisor.darkness(name)):
+        file.unlink(missing_ok=True)
+    told = {"reference": reference, "configuration": str(path)}
+    app.write(supervisor.candidate(name), json.dumps(told), 0o600)
+    _reload(name)
+    try:
+        reason, since = _wait_until_well(choice, patient=True)
+    except engine.EngineGoneError as error:
+        settle(name)
+        raise LaterError(f"the switch to {reference} was broken off: {error}") from error
+    switch = {"time": state.now(), "from": before or None, "to": reference}
+    if not reason:
+        if path == app.staged(name):
+            app.replace(path, app.configuration(name))
+        with state.editing(of) as known:
+            if before and before != reference:
+                known["previous"] = known["current"]
+            known["current"] = {"reference": reference, "since": state.now()}
+            known["rejected"] = []
+            known["last_switch"] = {
+                **switch,
+                "result": "kept",
+                "dark_seconds": _dark(name, since),
+                "reason": None,
+            }
+        supervisor.candidate(name).unlink()
+        _reload(name)
+        return
+    supervisor.candidate(name).unlink(missing_ok=True)
+    say(f"{reference}: {reason}; going back")
+    _reload(name)
+    dark = None
+    if before:
+        kept = app.load(app.configuration(name))
+        _reason, since = _wait_until_well(
+            supervisor.Choice(kept, before, candidate=False), patient=False
+        )
+        dark = _dark(name, since) if since else None
+    with state.editing(app.load(app.configuration(name)) if before else of) as known:
+        known["last_switch"] = {
+            **switch,
+            "result": "rolled_back",
+            "dark_seconds": dark,
+            "reason": reason,
+        }
+    raise FailedError("rolled_back", reason, reference)
+
+
+def _tidy(name: str) -> None:
+    """Remove the images that are ours, and neither current nor previous."""
+    states = {path.stem: state.load(path.stem) for path in app.STATES.glob("*.json")}
+    kept = {
+        owner: {state.reference(known["current"]), state.reference(known["previous"])} - {""}
+        for owner, known in states.items()
+    }
+    mine = kept.get(name, set())
+    wanted = {"{}:{}".format(*_local(name, reference)) for reference in mine}
+    prefix = _local(name, "")[0] + ":"
+    for image in engine.images():
+        for tag in image.get("RepoTags") or []:
+            if tag.startswith(prefix) and tag not in wanted:
+                engine.remove_image(tag)
+    left = []
+    for reference in states.get(name, state.EMPTY)["pulled"]:
+        if reference in mine:
+            left.append(reference)
+        elif not any(reference in references for references in kept.values()):
+            engine.remove_image(reference)
+    if app.configuration(name).exists():
+        with state.editing(app.load(app.configuration(name))) as known:
+            known["pulled"] = left
+
+
+def _wanted(of: app.App, path: Path, deadline: float) -> registry.Found:
+    """Return the image that is to run."""
+    name = of.name
+    current = state.reference(state.load(name)["current"])
+    if path == app.staged(name):
+        if current and app.configuration(name).exists():
+            before = app.load(app.configuration(name))
+            same = (before.image, before.registry) == (of.image, of.registry)
+            if same and engine.image(current):
+                return registry.Found(current, "", [], [])
+        return _find(of, min(deadline, time.monotonic() + STAGED_SECONDS))
+    found = _find(of, deadline)
+    _known_as_bad(of, found.reference)
+    return found
+
+
+def _once(name: str, path: Path) -> tuple[str, str]:
+    """Look once for what is new, and take it up; return the result and the image.
+
+    Raises:
+        FailedError, RefusedError: it did not go well.
+
+    """
+    of = app.load(path)
+    deadline = time.monotonic() + of.update_window
+    found = _wanted(of, path, deadline)
+    reference = found.reference
+    known = state.load(name)
+    current, runs = state.reference(known["current"]), state.reference(known["running"])
+    _fetch(of, found, deadline)
+    _verify(of, reference)
+    engine.tag(reference, *_local(name, reference))
+    if path != app.staged(name):
+        if current and _systemctl("is-active", _service(name)) == "inactive":
+            return "stopped", reference
+        if reference == current:
+            if runs and runs != current:
+                raise FailedError(
+                    "failed", f"{current} does not stay well; {runs} runs in its place"
+                )
+            return "up_to_date", reference
+    _patiently(lambda: _switch(of, path, reference), deadline)
+    return "updated", reference
+
+
+def _path(name: str) -> Path:
+    staged = app.staged(name)
+    return staged if staged.exists() else app.configuration(name)
+
+
+def update(name: str) -> int:
+    """Take up what is new, once, and tell; return the exit status."""
+    with app.locked(name, "update"):
+        engine.wait(supervisor.ENGINE_SECONDS)
+        path = _path(name)
+        of = app.load(path)
+        reason, reference, bad = "", "", []
+        try:
+            result, reference = _once(name, path)
+        except FailedError as error:
+            result, reason = error.result, str(error)
+            if error.bad:
+                bad = [{"reference": error.bad, "reason": error.reason, "time": state.now()}]
+        except (RefusedError, engine.EngineError) as error:
+            result, reason = "failed", str(error)
+        if reason and path == app.staged(name):
+            # What was in force before stays in force, and the image may be well with that.
+            path.unlink(missing_ok=True)
+            bad = []
+        kept = _path(name)
+        with state.editing(app.load(kept) if kept.exists() else of) as known:
+            known["last_check"] = {
+                "time": state.now(),
+                "result": result,
+                "reason": reason or None,
+                "reference": reference or None,
+            }
+            known["rejected"] += bad
+        _tidy(name)
+        say(f"{of.image}: {result}" + (f": {reason}" if reason else ""))
+        return 1 if reason else 0
+
+
+def fetch(name: str) -> int:
+    """Have the engine have the image, and change nothing else; return the exit status."""
+    with app.locked(name, "update"):
+        engine.wait(supervisor.ENGINE_SECONDS)
+        path = _path(name)
+        of = app.load(path)
+        deadline = time.monotonic() + of.update_window
+        try:
+            found = _wanted(of, path, deadline)
+            _fetch(of, found, deadline)
+            _verify(of, found.reference)
+        except (FailedError, RefusedError, engine.EngineError) as error:
+            say(str(error))
+            return 1
+        say(f"{found.reference} is here")
+        return 0
+
+
+def settle(name: str) -> int:
+    """Take back a switch that was broken off; return the exit status."""
+    if supervisor.candidate(name).exists():
+        supervisor.candidate(name).unlink(missing_ok=True)
+        say("the switch was broken off; going back")
+        _systemctl("reload", _service(name))
+    return 0
+
+
+def remove(name: str) -> int:
+    """Remove the app's containers, images and state; return the exit status."""
+    engine.wait(supervisor.ENGINE_SECONDS)
+    for found in engine.containers(f"{app.NAME_LABEL}={name}"):
+        engine.remove(found["Id"])
+    known = state.load(name)
+    if state.path(name).exists():
+        emptied = {**known, "current": None, "previous": None}
+        app.write(state.path(name), json.dumps(emptied), 0o644)
+    _tidy(name)
+    if app.configuration(name).exists():
+        folder = Path(app.load(app.configuration(name)).textfile_folder)
+        state.textfile(folder, name).unlink(missing_ok=True)
+    state.path(name).unlink(missing_ok=True)
+    shutil.rmtree(app.RUNTIME / name, ignore_errors=True)
+    return 0
