@@ -206,14 +206,15 @@ def last_words(container_id: str) -> str:
 
 
 def events(container_id: str, since: float) -> Iterator[str]:
-    """Yield what happens to a container, from a time on (s, 1970), until it is removed.
+    """Yield what happens to a container, from a time on (s, 1970), until it ends: `die`.
 
-    `die`, `health_status: unhealthy`, … Raises EngineGoneError when the engine ends.
+    Raises EngineGoneError when the engine ends first.
     """
     filters = json.dumps({"type": ["container"], "container": [container_id]})
     for event in _lines("GET", "/events", None, {}, filters=filters, since=f"{since:.3f}"):
         yield str(event["Action"])
-        if event["Action"] == "destroy":
+        # Nobody may listen on: an engine that is asked to end would wait for him.
+        if event["Action"] == "die":
             return
     raise EngineGoneError("the Docker engine ends")
 

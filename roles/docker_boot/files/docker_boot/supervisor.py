@@ -32,6 +32,10 @@ ENGINE_SECONDS = 240.0
 TURNS = 3
 LOG = ("--log-driver=local", "--log-opt=max-size=10m", "--log-opt=max-file=3")
 
+# What this process is told by systemd, and what by the engine: to end, to look anew at what is
+# wanted; that there is no engine any more.
+END, LOOK, GONE = "end", "look", "gone"
+
 
 class StartError(Exception):
     """A container could not be started; the text says why."""
@@ -246,7 +250,7 @@ class Supervisor:
     def _hear(self, number: int, _frame: object) -> None:
         if number == signal.SIGTERM and self._waiting:
             sys.exit(0)
-        self._news.put(("", "stop" if number == signal.SIGTERM else "reload"))
+        self._news.put(("", END if number == signal.SIGTERM else LOOK))
 
     def _notify(self, words: str) -> None:
         """Tell systemd, if it asks to be told (sd_notify(3))."""
@@ -265,7 +269,7 @@ class Supervisor:
                 for what in engine.events(container, since):
                     self._news.put((container, what))
             except engine.EngineError:
-                self._news.put((container, "engine gone"))
+                self._news.put((container, GONE))
 
         threading.Thread(target=listen, daemon=True).start()
 
@@ -297,7 +301,7 @@ class Supervisor:
             _failures(self._name).write_text(str(_count(self._name) + 1))
 
     def _watch(self, running: Running) -> str:
-        """Wait until something is to be done: stop, reload, or why the container is not well."""
+        """Wait; return END, LOOK or GONE, or why the container is not well."""
         of = running.choice.app
         container = engine.container(running.container)
         if container is None:
@@ -336,14 +340,14 @@ class Supervisor:
                 log = ((found.get("State", {}).get("Health")) or {}).get("Log") or []
                 words = str(log[-1]["Output"]).strip()[-200:] if log else ""
                 return f"its HEALTHCHECK finds it unhealthy: {words}"
-            elif what in {"stop", "reload", "engine gone"}:
+            elif what in {END, LOOK, GONE}:
                 return what
 
     def _wait_for_image(self) -> str:
         self._notify("there is no good image yet")
         while True:
             _container, what = self._news.get()
-            if what in {"stop", "reload"}:
+            if what in {END, LOOK}:
                 return what
 
     def run(self) -> int:
@@ -361,7 +365,7 @@ class Supervisor:
                 if running:
                     engine.remove(running.container)
                     running = None
-                if self._wait_for_image() == "stop":
+                if self._wait_for_image() == END:
                     return 0
                 continue
             if running and running.choice.labels == choice.labels:
@@ -377,11 +381,11 @@ class Supervisor:
                         running = None
                     continue
             what = self._watch(running)
-            if what == "reload":
+            if what == LOOK:
                 continue
-            if what == "stop":
+            if what == END:
                 return self._stop(running)
-            if what == "engine gone":
+            if what == GONE:
                 say("the Docker engine is gone")
                 return 1
             self._failed(running.choice, what)

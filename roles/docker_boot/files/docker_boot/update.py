@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -238,7 +239,7 @@ def _switch(of: app.App, path: Path, reference: str) -> None:
     try:
         reason, since = _wait_until_well(choice, patient=True)
     except engine.EngineGoneError as error:
-        settle(name)
+        _take_back(name)
         raise LaterError(f"the switch to {reference} was broken off: {error}") from error
     switch = {"time": state.now(), "from": before or None, "to": reference}
     if not reason:
@@ -404,12 +405,32 @@ def fetch(name: str) -> int:
         return 0
 
 
-def settle(name: str) -> int:
-    """Take back a switch that was broken off; return the exit status."""
+def _take_back(name: str) -> None:
+    """Have the last good image run again, if another is being tried."""
     if supervisor.candidate(name).exists():
         supervisor.candidate(name).unlink(missing_ok=True)
         say("the switch was broken off; going back")
         _systemctl("reload", _service(name))
+
+
+def settle(name: str) -> int:
+    """Take back what an update has left that was broken off; return the exit status.
+
+    systemd calls this when the update has ended, however it did, and says how.
+    """
+    how = os.environ.get("SERVICE_RESULT", "")
+    if how in {"success", "exit-code"}:
+        return 0
+    _take_back(name)
+    path = _path(name)
+    if path.exists():
+        with state.editing(app.load(path)) as known:
+            known["last_check"] = {
+                "time": state.now(),
+                "result": "failed",
+                "reason": f"the update was broken off ({how})",
+                "reference": None,
+            }
     return 0
 
 
