@@ -132,17 +132,19 @@ def _verify(of: app.App, reference: str) -> None:
         raise FailedError("rejected", reason, reference)
 
 
-def _fetch(of: app.App, found: registry.Found, deadline: float) -> None:
-    """Have the engine have an image, whole, and keep it."""
+def _fetch(of: app.App, found: registry.Found, deadline: float) -> bool:
+    """Have the engine have an image; return whether it had to be fetched."""
     reference = found.reference
-    if engine.image(reference) is None:
-        _room(found)
-        # Noted before: what is broken off is ours, too.
-        with state.editing(of) as known:
-            if reference not in known["pulled"]:
-                known["pulled"].append(reference)
-        say(f"{reference} is fetched")
-        _patiently(lambda: _pull(of, reference), deadline, PULLS)
+    if engine.image(reference):
+        return False
+    _room(found)
+    # Noted before: what is broken off is ours, too.
+    with state.editing(of) as known:
+        if reference not in known["pulled"]:
+            known["pulled"].append(reference)
+    say(f"{reference} is fetched")
+    _patiently(lambda: _pull(of, reference), deadline, PULLS)
+    return True
 
 
 def _find(of: app.App, deadline: float) -> registry.Found:
@@ -333,13 +335,13 @@ def _once(name: str, path: Path) -> tuple[str, str]:
     reference = found.reference
     known = state.load(name)
     current, runs = state.reference(known["current"]), state.reference(known["running"])
-    _fetch(of, found, deadline)
+    fetched = _fetch(of, found, deadline)
     _verify(of, reference)
     engine.tag(reference, *_local(name, reference))
     if path != app.staged(name):
         if current and _systemctl("is-active", _service(name)) == "inactive":
             return "stopped", reference
-        if reference == current:
+        if reference == current and not fetched:
             if runs and runs != current:
                 raise FailedError(
                     "failed", f"{current} does not stay well; {runs} runs in its place"
