@@ -17,6 +17,8 @@ from .engine import LABEL, docker, docker_command, lease
 # Not the name that a user's own has: this one holds packages and CAs of the lab.
 NAME = "camera-server-lab"
 PAYLOAD = ROOT / "files" / "server"
+# What its build takes of it, as .dockerignore says.
+CONTENT = {"Dockerfile", "README.md", "container", "pyproject.toml", "requirements.txt", "src"}
 FRAMES = 60
 START_SECONDS = 120
 # What the build prints of its sizes: a heading, or a package's.
@@ -36,6 +38,42 @@ def _add_archive(context: Path) -> list[str]:
         docker("rm", container)
     key = (context / "container" / "archive" / "archive-keyring.asc").read_text()
     return ["--build-arg=ARCHIVE=file:/container/archive ./", f"--build-arg=ARCHIVE_KEY={key}"]
+
+
+def _build(name: str, context: Path, base: str, *options: str) -> Path:
+    """Build the server's image under a name; return the build's log.
+
+    Args:
+        name: the name.
+        context: a copy of PAYLOAD.
+        base: the image that it begins with.
+        options: further ones of the build.
+    """
+    return step(
+        f"Build {name}",
+        [
+            *[*image.build_command(), *options],
+            *[f"--build-arg=BASE={base}", "--tag", name, str(context)],
+        ],
+        "Are Debian's package archive and PyPI in reach from inside a container?",
+    )
+
+
+def small() -> str:
+    """Return the name of an image without camera packages, built if there is none of its digest.
+
+    Raises:
+        LabError: the build failed.
+    """
+    base = image.build(image.DEBIAN)
+    files = [
+        path for path in image.files_in(PAYLOAD) if path.relative_to(PAYLOAD).parts[0] in CONTENT
+    ]
+    wanted = image.name_of("server", base, files)
+    with image.alone():
+        if not image.exists(wanted):
+            _build(wanted, PAYLOAD, base, "--build-arg=CAMERA_PACKAGES=")
+    return wanted
 
 
 def _watch(name: str) -> None:
@@ -84,14 +122,7 @@ def build(architecture: str = "") -> None:
         context = Path(scratch) / "server"
         shutil.copytree(PAYLOAD, context)
         camera = ["--build-arg=CAMERA_PACKAGES="] if architecture else _add_archive(context)
-        log = step(
-            f"Build {name}",
-            [
-                *[*image.build_command(), *image.platform(architecture), *camera],
-                *[f"--build-arg=BASE={base}", "--tag", name, str(context)],
-            ],
-            "Are Debian's package archive and PyPI in reach from inside a container?",
-        )
+        log = _build(name, context, base, *image.platform(architecture), *camera)
         # BuildKit puts the step's number and a time before each line.
         for line in _SIZE.findall(log.read_text(errors="replace")):
             say(f"   {line}")

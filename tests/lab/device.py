@@ -66,6 +66,23 @@ def execute(group: str, name: str, *command: str, stdin: str = "", timeout: floa
     return docker(*to, *command, stdin=stdin, timeout=timeout)
 
 
+def script(
+    group: str, name: str, text: str, *arguments: str, stdin: str = "", timeout: float = 60
+) -> str:
+    """Run a script of bash on a device as root, which ends at what fails; return its output.
+
+    Args:
+        group: the device's group.
+        name: the device's name.
+        text: the script; its arguments are $1 and so on.
+        arguments: they.
+        stdin: its standard input.
+        timeout: how long it may take (s).
+    """
+    command = ("bash", "-euo", "pipefail", "-c", text, "-", *arguments)
+    return execute(group, name, *command, stdin=stdin, timeout=timeout)
+
+
 def port(group: str, name: str, inner: int) -> int:
     """Return the port of 127.0.0.1 at which this machine reaches a device's port."""
     where = docker("port", container(group, name), f"{inner}/tcp").split()[0]

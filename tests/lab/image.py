@@ -43,13 +43,14 @@ def checkout_id() -> str:
     return hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
 
 
-def _repository() -> str:
+def repository() -> str:
+    """Return what the names of this checkout's images begin with, before the colon."""
     return f"rpi-camera-lab-{checkout_id()}"
 
 
 def _prune() -> None:
     """Remove what a build has left without a name; every image inherits the label of its base."""
-    ours = f"label={LABEL}={_repository()}"
+    ours = f"label={LABEL}={repository()}"
     docker("image", "prune", "--force", "--filter", ours, timeout=120)
 
 
@@ -63,16 +64,38 @@ def _packages(kind: str) -> tuple[str, ...]:
 
 def name(kind: str, architecture: str = "") -> str:
     """Return the name that the image of a kind has."""
-    digest = hashlib.sha256(repr((kind, _packages(kind), architecture)).encode())
-    files = sorted(path for path in SOURCE.rglob("*") if path.is_file())
-    for path in [*files, *_host_cas()]:
+    settings = repr((kind, _packages(kind), architecture))
+    return name_of(kind, settings, [*files_in(SOURCE), *_host_cas()])
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files below a folder in an order that is always the same, without caches."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if "__pycache__" not in path.parts)
+
+
+def name_of(kind: str, settings: str, files: list[Path]) -> str:
+    """Return a name for an image of this checkout, with a digest of all that goes into it.
+
+    Args:
+        kind: what it is for.
+        settings: what counts beside the files.
+        files: the files that are in its build's context.
+    """
+    digest = hashlib.sha256(settings.encode())
+    for path in files:
         digest.update(f"{path.name} {path.stat().st_mode & 0o777:o}\n".encode())
         digest.update(path.read_bytes())
-    return f"{_repository()}:{kind}-{digest.hexdigest()[:12]}"
+    return f"{repository()}:{kind}-{digest.hexdigest()[:12]}"
+
+
+def exists(wanted: str) -> bool:
+    """Whether the engine has an image of this name."""
+    return bool(docker("images", "--quiet", wanted).strip())
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Have other processes of this checkout wait with their builds while the block runs."""
     CACHE.mkdir(exist_ok=True)
     with (CACHE / "image.lock").open("w") as lock:
@@ -90,9 +113,9 @@ def build(kind: str, architecture: str = "") -> str:
     Raises:
         LabError: a step of the build failed.
     """
-    with _alone():
+    with alone():
         wanted = name(kind, architecture)
-        if not docker("images", "--quiet", wanted).strip():
+        if not exists(wanted):
             _build(kind, architecture, wanted)
     return wanted
 
@@ -152,8 +175,8 @@ def _base(release: str, architecture: str, packages: tuple[str, ...]) -> str:
     Kinds with the same packages share it, and so the stages that they have in common.
     """
     digest = hashlib.sha256(repr((packages, architecture)).encode()).hexdigest()
-    base = f"{_repository()}:base-{release}-{digest[:12]}"
-    if docker("images", "--quiet", base).strip():
+    base = f"{repository()}:base-{release}-{digest[:12]}"
+    if exists(base):
         return base
     # Ubuntu has mmdebstrap without Debian's keys.
     if not shutil.which("mmdebstrap") or not any(KEYRINGS.glob("debian-archive-keyring.*")):
@@ -189,7 +212,7 @@ def _pack(root_tar: Path, architecture: str, name: str) -> Path:
     config = {
         "architecture": architecture or output(["dpkg", "--print-architecture"]).strip(),
         "os": "linux",
-        "config": {"Labels": {LABEL: _repository()}},
+        "config": {"Labels": {LABEL: repository()}},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": [root_tar.name]}]
@@ -204,9 +227,9 @@ def _pack(root_tar: Path, architecture: str, name: str) -> Path:
 
 def remove_if_unused() -> bool:
     """Remove the images of this checkout and return True, or False if a device still needs them."""
-    if docker("ps", "--all", "--filter", f"name=^{_repository()}-", "--quiet").strip():
+    if docker("ps", "--all", "--filter", f"name=^{repository()}-", "--quiet").strip():
         return False
-    names = docker("images", "--format", "{{.Repository}}:{{.Tag}}", _repository()).split()
+    names = docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository()).split()
     if names:
         docker("rmi", *names, timeout=120)
     _prune()
