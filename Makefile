@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 DEMO ?= demo
 # The longest first, so that none of them is the last to begin.
-DEVICES := molecule-default+molecule-camera_app+image-test+bootstrap
+DEVICES := molecule-default+molecule-docker_boot+molecule-camera_app+image-test+bootstrap
 VENV := .cache/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -64,11 +64,11 @@ browser: $(READY)  ## The server's page in a real Chromium
 demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 	python -m pytest -v tests/demo
 
-devices: $(READY)  ## The next four, two at a time, on simulated devices
+devices: $(READY)  ## The next five, two at a time, on simulated devices
 	python -m tests.lab chromium
 	@$(BIN)/python -m tests.run $(DEVICES)
 
-molecule-%: $(READY)  ## One of Molecule's scenarios: default or camera_app
+molecule-%: $(READY)  ## One of Molecule's scenarios: default, camera_app or docker_boot
 	python -m tests.lab chromium
 	MOLECULE_COMMAND_BORDERS=0 molecule test --scenario-name $*
 

@@ -10,7 +10,7 @@ import io
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -100,10 +100,16 @@ class Watcher:
     It begins with a live frame: one that never comes raises TimeoutError.
     """
 
-    def __init__(self, url: str) -> None:
-        """Take note of the stream's address; nothing is asked yet."""
+    def __init__(self, url: str | Callable[[], str]) -> None:
+        """Take note of the stream's address; nothing is asked yet.
+
+        Args:
+            url: the address, or what tells it before each connection, or raises OSError while there
+                is none.
+        """
         self._url = url
         self._times: list[float] = []
+        self._widths: list[int] = []
         self._began = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -111,16 +117,41 @@ class Watcher:
     def _watch(self) -> None:
         while not self._over.is_set():
             try:
-                with Viewer(self._url, timeout=3) as viewer:
+                url = self._url if isinstance(self._url, str) else self._url()
+                with Viewer(url, timeout=3) as viewer:
                     for part in viewer:
                         if part.live:
-                            self._times.append(part.when)
-                            self._began.set()
+                            self._take_note(part)
                         if self._over.is_set():
                             break
             except (OSError, http.client.HTTPException, AssertionError):
                 # Refused or cut off: a gap, which the next live frame ends.
                 time.sleep(0.05)
+
+    def _take_note(self, part: Part) -> None:
+        # No more than its header is read.
+        width = Image.open(io.BytesIO(part.jpeg)).width
+        if self._widths[-1:] != [width]:
+            self._widths.append(width)
+        self._times.append(part.when)
+        self._began.set()
+
+    @property
+    def widths(self) -> list[int]:
+        """How wide the live frames were: each width once, and again when it has come back."""
+        return list(self._widths)
+
+    def wait_for(self, width: int, seconds: float) -> None:
+        """Wait until the newest live frame is so wide.
+
+        Raises:
+            TimeoutError: it is not by then.
+        """
+        deadline = time.monotonic() + seconds
+        while self._widths[-1:] != [width]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no frame {width} wide within {seconds:.0f} s: {self._widths}")
+            time.sleep(0.05)
 
     @property
     def largest_gap(self) -> float:

@@ -14,11 +14,11 @@ from tests.image.conftest import (
     IMAGE,
     NEIGHBOUR,
     REGISTRY,
-    START_REGISTRY,
     Site,
     digest_told,
     on,
 )
+from tests.lab.registry import START, STOP
 
 VERSION = 'version = "0.1.0"'
 # Without the first, systemd would refuse the fourth start within a minute.
@@ -26,7 +26,6 @@ RESTART = "systemctl reset-failed docker; systemctl restart docker"
 # A registry that is being looked after.
 CONFIG = "/etc/docker/registry/config.yml"
 READ_ONLY = "maintenance: {readonly: {enabled: true}}, "
-STOP_REGISTRY = "systemctl stop docker-registry"
 NO_INDEX = f"http://{HUB}:8000/simple"
 # Signs another archive, namely Raspberry Pi's.
 OTHER_KEY = "server/container/raspberrypi-archive-keyring.asc"
@@ -42,11 +41,11 @@ def pulled(digest: str) -> str:
 
 def refused(site: Site, message: str, **changes: str) -> str:
     """See that a run fails with a message and changes nothing; return its output."""
-    before = site.registry()
+    before = site.hub.links()
     run = site.run(**changes)
     assert not run.went_well
     assert message in run.output
-    assert site.registry() == before
+    assert site.hub.links() == before
     return run.output
 
 
@@ -76,7 +75,7 @@ def test_a_run_leaves_nothing_of_its_own_and_all_of_others(site: Site, first: st
 
 @pytest.mark.usefixtures("first")
 def test_settings_of_the_repository_count(site: Site, small: str) -> None:
-    links = [line for line in site.registry().splitlines() if line.startswith("anna/camera/")]
+    links = [line for line in site.hub.links().splitlines() if line.startswith("anna/camera/")]
     moved = [link for link in links if "/tags/" in link and link.endswith(f"/current/link:{small}")]
     assert [link.split("/tags/")[1].split("/")[0] for link in moved] == ["small"]
     look = f"docker run --rm --entrypoint python3 {IMAGE}@{small} -c 'import picamera2' 2>&1 || :"
@@ -221,14 +220,14 @@ def test_a_build_that_fails_says_why(site: Site, changes: dict[str, str], messag
         ),
         (
             HUB,
-            STOP_REGISTRY,
-            START_REGISTRY,
+            STOP,
+            START,
             f"{REGISTRY} does not answer as a registry does: look at the variable IMAGE",
         ),
         (
             HUB,
-            f"sed -i 's/^storage: {{/&{READ_ONLY}/' {CONFIG}; {STOP_REGISTRY}; {START_REGISTRY}",
-            f"sed -i 's/{READ_ONLY}//' {CONFIG}; {STOP_REGISTRY}; {START_REGISTRY}",
+            f"sed -i 's/^storage: {{/&{READ_ONLY}/' {CONFIG}; {STOP}; {START}",
+            f"sed -i 's/{READ_ONLY}//' {CONFIG}; {STOP}; {START}",
             f"skopeo cannot push to {IMAGE} (README.md has what the login must be allowed), and",
         ),
     ],

@@ -263,6 +263,11 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
     return write_inventory(home, hosts, variables)
 
 
+def kill(group: str, name: str) -> None:
+    """Have a device go out at once, as without power; `up` boots it again, at another port."""
+    docker("kill", container(group, name))
+
+
 def down(group: str) -> None:
     """Remove the devices of a group, their network and their folder."""
     containers = _containers(group)

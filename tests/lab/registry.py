@@ -41,8 +41,7 @@ _NEW_CA = (
     f"cd {_FOLDER} && {_KEY} -x509 -days 2 -subj /CN=lab -keyout ca.key -out ca.crt 2>&1"
     " && chmod 600 ca.key"
 )
-# $1 is the device's name; $2 and $3 are from when to when the certificate is valid, as date(1) takes
-# times.
+# $1 is the device's name; from $2 to $3 the certificate is valid, both as date(1) takes times.
 _CERTIFY = f"""
 cd {_FOLDER}
 stamp() {{ date --utc --date="$1" +%Y%m%d%H%M%SZ; }}

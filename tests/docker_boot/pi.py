@@ -1,0 +1,250 @@
+"""A simulated Pi with the role docker_boot and a registry to pull from, as tests reach them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.conftest import ROOT
+from tests.lab import device as lab
+from tests.lab import registry
+from tests.lab.console import BIN, LabError, environment
+from tests.lab.registry import Registry
+from tests.lab.variants import SICK, Variants
+from tests.play import Play
+from tests.viewer import Viewer, Watcher
+
+PI, HUB = "pi", "hub"
+DEVICES = (f"{PI}@docker", f"{HUB}@docker")
+LOGIN = "anna"
+SCENARIO = ROOT / "molecule" / "docker_boot"
+VARIABLES: dict[str, Any] = yaml.safe_load((SCENARIO / "vars" / "camera.yml").read_text())
+# What the role is used for here, and the tag that it follows.
+USE = VARIABLES["docker_boot_name"]
+TAG = VARIABLES["docker_boot_image"].rpartition(":")[2]
+UPDATE = f"docker-boot-update@{USE}.service"
+SERVICE = f"docker-boot@{USE}.service"
+CONFIG = f"/etc/rpi_camera/docker_boot/{USE}.json"
+STATE = f"/var/lib/rpi_camera/docker_boot/{USE}.json"
+# Where the folder of SICK is on the Pi.
+SICK_FOLDER = "/srv/sick"
+SMALL_CARD = "/mnt/small"
+FIRST = "good-1"
+
+
+def eventually(what: str, condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for a condition, and fail when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class Update:
+    """How an update went: whether well, and what it and the service have said in the journal."""
+
+    went_well: bool
+    lines: list[str]
+
+    @property
+    def said(self) -> str:
+        """The journal's lines as one text."""
+        return "\n".join(self.lines)
+
+
+@dataclass
+class Pi:
+    """The Pi, by the lab's group of it and of the hub, which has the registry."""
+
+    group: str
+
+    @property
+    def _login(self) -> Path:
+        # Beside the inventory, where the playbook finds it.
+        return lab.folder(self.group) / "registry.yml"
+
+    @cached_property
+    def hub(self) -> Registry:
+        """The registry."""
+        login = yaml.safe_load(self._login.read_text())
+        return self._registry(login["docker_boot_registry_password"])
+
+    def _registry(self, password: str) -> Registry:
+        return Registry(self.group, HUB, LOGIN, password)
+
+    @cached_property
+    def variants(self) -> Variants:
+        """What makes images in the registry."""
+        return Variants(self.hub)
+
+    @property
+    def image(self) -> str:
+        """The name of the image that it follows, without the tag."""
+        return self.variants.repository
+
+    def prepare(self) -> None:
+        """Serve a registry to it that has an image, and write down the login."""
+        password = secrets.token_urlsafe(18)
+        self._login.touch(mode=0o600)
+        login = {"username": LOGIN, "password": password}
+        variables = {f"docker_boot_registry_{key}": value for key, value in login.items()}
+        self._login.write_text(yaml.safe_dump(variables))
+        hub = self._registry(password)
+        hub.serve()
+        registry.trust(self.group, PI, hub.ca)
+        variants = Variants(hub)
+        variants.push_base()
+        variants.push(FIRST, TAG)
+        self.run(f"mkdir -p {SICK_FOLDER}")
+
+    def push(self, variant: str) -> str:
+        """Have the tag that it follows lead to a variant; return what a reference to it is."""
+        return f"{self.image}@{self.variants.push(variant, TAG)}"
+
+    # What runs on it.
+
+    def run(self, script: str, *arguments: str, stdin: str = "", timeout: float = 600) -> str:
+        """Run a script on it as root and return its standard output."""
+        return lab.script(self.group, PI, script, *arguments, stdin=stdin, timeout=timeout)
+
+    def apply(self, *options: str, **variables: object) -> Play:
+        """Apply the role to it as the scenario does, with variables in the place of its own.
+
+        Args:
+            options: further ones of ansible-playbook.
+            variables: the role's, by their whole names.
+        """
+        done = subprocess.run(
+            [
+                *[str(BIN / "ansible-playbook"), str(SCENARIO / "converge.yml")],
+                *["--inventory", str(lab.folder(self.group) / "inventory.yml")],
+                *["--limit", PI, "--extra-vars", json.dumps(variables), *options],
+            ],
+            env=environment(self.group),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return Play(done.returncode == 0, done.stdout)
+
+    def cursor(self) -> str:
+        """Return where its journal ends now."""
+        text = self.run("journalctl --sync; journalctl --lines=0 --show-cursor")
+        return text.rpartition("-- cursor: ")[2].strip()
+
+    def journal(self, cursor: str) -> list[str]:
+        """Return what the update and the service have said since a cursor."""
+        read = f'journalctl --sync; journalctl --quiet --output=cat "$1" -u {UPDATE} -u {SERVICE}'
+        return self.run(read, f"--after-cursor={cursor}").splitlines()
+
+    def update(self) -> Update:
+        """Have it look for an update, and wait until that has ended."""
+        cursor = self.cursor()
+        end = self.run(f"systemctl start {UPDATE} 2>/dev/null && echo well || echo ill").strip()
+        return Update(end == "well", self.journal(cursor))
+
+    def begin_update(self) -> None:
+        """Have it look for an update, and do not wait."""
+        self.run(f"systemctl start --no-block {UPDATE}")
+
+    def updating(self) -> bool:
+        """Whether an update is under way."""
+        ask = f"systemctl show --value --property=ActiveState {UPDATE}"
+        return self.run(ask).strip() == "activating"
+
+    def state(self) -> dict[str, Any]:
+        """Return what the role's state file on it says."""
+        return dict(json.loads(self.run(f"cat {STATE}")))
+
+    def container(self, what: str = "", name: str = USE) -> Any:
+        """Return what Docker says of its container, by a path such as `.State.Health`.
+
+        Returns:
+            That, or None if there is no such container.
+        """
+        ask = f"docker container inspect --format '{{{{json {what or '.'}}}}}' {name} || echo null"
+        return json.loads(self.run(ask))
+
+    @contextmanager
+    def sick(self) -> Iterator[None]:
+        """Have the variant `sickens` fail its health check."""
+        mark = f"{SICK_FOLDER}/{Path(SICK).name}"
+        self.run(f"touch {mark}")
+        try:
+            yield
+        finally:
+            self.run(f"rm -f {mark}")
+
+    @contextmanager
+    def small_card(self, megabytes: int) -> Iterator[None]:
+        """Have Docker keep its images where no more fits, and where nothing is yet.
+
+        The engine is restarted before and after.
+        """
+        file = "/etc/docker/daemon.json"
+        # Without the first, systemd would refuse the fourth start within a minute.
+        restart = "systemctl reset-failed docker; systemctl restart docker"
+        self.run(
+            f"mkdir -p {SMALL_CARD} && mount -t tmpfs -o size=$1m small {SMALL_CARD}"
+            f" && cp {file} {file}.kept"
+            f""" && jq '."data-root" = "{SMALL_CARD}"' {file}.kept > {file}; {restart}""",
+            str(megabytes),
+        )
+        try:
+            yield
+        finally:
+            self.run(
+                f"systemctl stop docker.socket docker; mv {file}.kept {file}"
+                f"; umount {SMALL_CARD}; {restart}"
+            )
+
+    # Its power.
+
+    def kill(self) -> None:
+        """Have it go out at once, as without power; its files stay."""
+        lab.kill(self.group, PI)
+
+    def boot(self) -> None:
+        """Start it, and wait until it has booted; it may be at another address than before."""
+        lab.up(self.group, list(DEVICES), {})
+
+    # What a viewer sees.
+
+    def url(self) -> str:
+        """Return the stream's address.
+
+        Raises:
+            OSError: it does not run.
+        """
+        try:
+            address = lab.address(self.group, PI)
+        except LabError as error:
+            raise OSError(str(error)) from error
+        if not address:
+            raise OSError(f"{PI} does not run")
+        return f"http://{address}:{lab.SERVER_PORT}/video"
+
+    def viewer(self) -> Viewer:
+        """Connect to its stream."""
+        return Viewer(self.url())
+
+    def width(self) -> int:
+        """Return how wide the frames are that it streams now."""
+        with self.viewer() as viewer:
+            return viewer.first().decode().width
+
+    def watcher(self) -> Watcher:
+        """Return a watcher of its stream, which finds it again wherever it is."""
+        return Watcher(self.url)
