@@ -71,7 +71,7 @@ class Pi:
 
     @property
     def _login(self) -> Path:
-        # Beside the inventory, where the playbook finds it.
+        # Beside the collection, where the playbook finds it.
         return lab.folder(self.group) / "registry.yml"
 
     @cached_property
