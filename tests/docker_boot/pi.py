@@ -68,6 +68,7 @@ class Pi:
     """The Pi, by the lab's group of it and of the hub, which has the registry."""
 
     group: str
+    _converged: str = ""
 
     @property
     def _login(self) -> Path:
@@ -139,6 +140,16 @@ class Pi:
         )
         return Play(done.returncode == 0, done.stdout)
 
+    def configuration(self) -> str:
+        """Return its configuration, as it is in force; nothing if there is none."""
+        return self.run(f"cat {CONFIG} 2>/dev/null || :")
+
+    def as_converged(self) -> bool:
+        """Whether it has the configuration that it had when this was asked first."""
+        self._converged = self._converged or self.configuration()
+        there = self._converged != "" and self.configuration() == self._converged
+        return there and self.run(f"systemctl is-active {SERVICE} || :").strip() == "active"
+
     def cursor(self) -> str:
         """Return where its journal ends now."""
         text = self.run("journalctl --sync; journalctl --lines=0 --show-cursor")
@@ -176,6 +187,19 @@ class Pi:
         """
         ask = f"docker container inspect --format '{{{{json {what or '.'}}}}}' {name} || echo null"
         return json.loads(self.run(ask))
+
+    def current(self) -> str:
+        """Return the reference of the last good image."""
+        return str(self.state()["current"]["reference"])
+
+    def last_words(self) -> str:
+        """Return the last lines that updates have said."""
+        return self.run(f"journalctl --quiet --output=cat --lines=8 --unit={UPDATE}")
+
+    def tries(self, reference: str) -> bool:
+        """Whether a container of an image runs."""
+        label = '{{.Label "rpi_camera.docker_boot.reference"}}'
+        return reference in self.run(f"docker ps --format '{label}'").split()
 
     @contextmanager
     def sick(self) -> Iterator[None]:
@@ -216,8 +240,12 @@ class Pi:
         """Have it go out at once, as without power; its files stay."""
         lab.kill(self.group, PI)
 
+    def switch_on(self) -> None:
+        """Start it, and wait for nothing; it may be at another address than before."""
+        lab.switch_on(self.group, PI)
+
     def boot(self) -> None:
-        """Start it, and wait until it has booted; it may be at another address than before."""
+        """Start it unless it runs, and wait until it has booted."""
         lab.up(self.group, list(DEVICES), {})
 
     # What a viewer sees.

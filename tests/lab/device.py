@@ -268,6 +268,11 @@ def kill(group: str, name: str) -> None:
     docker("kill", container(group, name))
 
 
+def switch_on(group: str, name: str) -> None:
+    """Have a device start that has gone out, and do not wait for it."""
+    docker("start", container(group, name))
+
+
 def down(group: str) -> None:
     """Remove the devices of a group, their network and their folder."""
     containers = _containers(group)
