@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.docker_boot.conftest import Watching
+from tests.docker_boot.conftest import SWITCH, Watching
 from tests.docker_boot.pi import FIRST, SERVICE, UPDATE, USE, Pi, eventually
 from tests.lab.registry import Registry
 from tests.lab.variants import LAST_WORDS, width
@@ -48,7 +48,9 @@ def test_an_image_that_ends_at_once_is_rejected_and_not_fetched_again(
 
 def test_an_image_that_never_turns_healthy(pi: Pi, watching: Watching) -> None:
     bad = pi.push("hangs")
-    with watching(f"an image that never turns healthy (window {WINDOW} s)"):
+    with watching(
+        f"an image that never turns healthy (window {WINDOW} s)", at_most=WINDOW + SWITCH
+    ):
         assert not pi.update().went_well
     state = pi.state()
     assert state["rejected"][0]["reference"] == bad
@@ -64,7 +66,7 @@ def test_an_image_that_turns_unhealthy_after_the_window(pi: Pi, watching: Watchi
     assert pi.update().went_well
     first = pi.container(".Id")
     cursor = pi.cursor()
-    with watching("an image that turns unhealthy later", "sickens"), pi.sick():
+    with watching("an image that turns unhealthy later", "sickens", None), pi.sick():
         eventually("it is started anew", lambda: pi.container(".Id") not in (None, first))
     assert "unhealthy" in "\n".join(pi.journal(cursor))
 
@@ -75,7 +77,7 @@ def test_an_image_that_stays_unhealthy_gives_the_one_before_it_a_turn(
     before = pi.current()
     sick = pi.push("sickens")
     assert pi.update().went_well
-    with watching("an image that stays unhealthy"), pi.sick():
+    with watching("an image that stays unhealthy", at_most=None), pi.sick():
         eventually(
             "the one before it runs",
             lambda: (pi.state()["running"] or {}).get("reference") == before,
@@ -91,7 +93,7 @@ def test_an_image_that_stays_unhealthy_gives_the_one_before_it_a_turn(
 
 def test_an_engine_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> None:
     bad = pi.push("hangs")
-    with watching("engine killed in mid-switch"):
+    with watching("engine killed in mid-switch", at_most=None):
         pi.begin_update()
         eventually("it is tried", lambda: pi.tries(bad))
         pi.run("systemctl kill --signal=KILL docker.service")
@@ -101,7 +103,7 @@ def test_an_engine_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> N
 
 def test_an_update_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> None:
     bad = pi.push("hangs")
-    with watching("update killed in mid-switch"):
+    with watching("update killed in mid-switch", at_most=None):
         pi.begin_update()
         eventually("it is tried", lambda: pi.tries(bad))
         pi.run(f"systemctl kill --signal=KILL {UPDATE}")
@@ -122,7 +124,7 @@ def test_a_service_that_is_killed_keeps_its_container(pi: Pi, watching: Watching
 
 
 def test_a_container_that_is_removed_by_hand_comes_back(pi: Pi, watching: Watching) -> None:
-    with watching("container removed by hand"):
+    with watching("container removed by hand", at_most=None):
         pi.run(f"docker rm --force {USE}")
         time.sleep(1)
 
@@ -173,7 +175,8 @@ def test_other_ways_to_know_that_it_is_well(
         assert pi.state()["last_switch"]["dark_seconds"] < WINDOW
     if "url" in health:
         pi.push("hangs")
-        with watching(f"a rollback, judged by {how} (window 6 s)", "unchecked"):
+        case = f"a rollback, judged by {how} (window 6 s)"
+        with watching(case, "unchecked", 6 + SWITCH):
             assert not pi.update().went_well
         assert health["url"] in pi.state()["rejected"][0]["reason"] or how == "mjpeg"
 

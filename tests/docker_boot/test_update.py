@@ -228,7 +228,7 @@ def test_a_card_with_less_room_than_the_image(pi: Pi, watching: Watching) -> Non
 
 def test_an_engine_that_is_killed_in_mid_pull(pi: Pi, hub: Registry, watching: Watching) -> None:
     wanted = pi.push(f"big-{MEGABYTES}")
-    with watching("engine killed in mid-pull", "big"):
+    with watching("engine killed in mid-pull", "big", None):
         with hub.slow():
             pi.begin_update()
             eventually("it is fetched", lambda: "is fetched" in pi.last_words())
