@@ -28,23 +28,28 @@ Watching = Callable[..., AbstractContextManager[Watcher]]
 @pytest.fixture(scope="session")
 def the_pi(pytestconfig: pytest.Config) -> Pi:
     """Return the Pi, as molecule/docker_boot makes it or a test has left it."""
-    pi = Pi(str(pytestconfig.getoption("group")))
-    play = pi.apply()
+    return Pi(str(pytestconfig.getoption("group")))
+
+
+@pytest.fixture(scope="session")
+def configuration(the_pi: Pi) -> str:
+    """Return the configuration that the scenario makes."""
+    play = the_pi.apply()
     assert play.went_well, play.output
-    return pi
+    return the_pi.configuration()
 
 
 @pytest.fixture
-def pi(the_pi: Pi) -> Pi:
+def pi(the_pi: Pi, configuration: str) -> Pi:
     """Return the Pi with the first image running as the scenario has it, whatever was before."""
     wanted = the_pi.push(FIRST)
-    if not the_pi.as_converged():
-        play = the_pi.apply()
-        assert play.went_well, play.output
+    if the_pi.configuration() != configuration:
+        update = the_pi.take_up(configuration)
+        assert update.went_well, update.said
     update = the_pi.update()
     assert update.went_well, update.said
-    assert the_pi.state()["current"]["reference"] == wanted
-    assert the_pi.width() == width(FIRST)
+    assert the_pi.current() == wanted
+    assert the_pi.streams(FIRST)
     return the_pi
 
 

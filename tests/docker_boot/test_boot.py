@@ -101,7 +101,7 @@ def test_a_device_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> No
         eventually("it is tried", lambda: pi.tries(bad))
         pi.kill()
         pi.boot()
-        eventually("it streams", lambda: pi.width() == width(FIRST))
+        eventually("it streams", lambda: pi.streams(FIRST))
         assert pi.state()["running"]["reference"] == good
         # The update after the boot tries it for as long as it may, and then knows.
         eventually("it is rejected", lambda: bool(pi.state()["rejected"]), 120)

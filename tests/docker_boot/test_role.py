@@ -153,20 +153,20 @@ def test_secrets_are_files_that_only_the_image_s_user_reads(pi: Pi) -> None:
 
 def test_a_digest_that_is_pinned_stays(pi: Pi, hub: Registry) -> None:
     pinned = pi.push("good-2")
-    play = pi.apply(docker_boot_image=pinned)
-    assert play.went_well, play.output
+    assert pi.configure(image=pinned).went_well
     assert pi.state()["pinned"] is True
     pi.push("good-3")
     with hub.stopped():
         update = pi.update()
     assert update.went_well, "nobody has to be asked"
     assert pi.current() == pinned
-    assert pi.width() == width("good-2")
+    assert pi.streams("good-2")
 
 
 def test_a_camera_is_granted_anew_at_each_start_and_nothing_else(pi: Pi) -> None:
     play = pi.apply(docker_boot_camera=True)
     assert play.went_well, play.output
+    assert "DeviceAllow=char-media rw" in pi.run(f"systemctl cat {SERVICE}")
     host = pi.container(".HostConfig")
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
@@ -175,7 +175,7 @@ def test_a_camera_is_granted_anew_at_each_start_and_nothing_else(pi: Pi) -> None
     assert host["RestartPolicy"]["Name"] in {"", "no"}
     first = pi.container(".Id")
     pi.run(f"systemctl restart {SERVICE}")
-    eventually("it streams again", lambda: pi.width() == width(FIRST))
+    eventually("it streams again", lambda: pi.streams(FIRST))
     assert pi.container(".Id") != first
 
 
@@ -199,7 +199,7 @@ def test_two_apps_on_one_device_know_nothing_of_each_other(pi: Pi) -> None:
         play = pi.apply(docker_boot_state="absent", **other)
         assert play.went_well, play.output
     assert pi.container(".Id") not in (None, first)
-    assert pi.width() == width("good-2")
+    assert pi.streams("good-2")
     assert pi.run("ls /etc/rpi_camera/docker_boot").split() == [f"{USE}.json"]
 
 
@@ -263,7 +263,7 @@ def test_what_is_left_when_it_goes(pi: Pi, state: str) -> None:
             assert STATE in pi.run(f"ls {STATE}")
         play = pi.apply()
         assert play.went_well, play.output
-        assert pi.width() == width(FIRST)
+        assert pi.streams(FIRST)
         assert TAG in pi.state()["image"]
     finally:
         pi.run("docker rm --force neighbour; docker rmi neighbour:1")
