@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests.docker_boot.pi import FIRST, Pi
+from tests.docker_boot.pi import FIRST, Pi, eventually
 from tests.lab.console import CACHE
 from tests.lab.registry import Registry
 from tests.lab.variants import width
@@ -49,7 +49,7 @@ def pi(the_pi: Pi, configuration: str) -> Pi:
     update = the_pi.update()
     assert update.went_well, update.said
     assert the_pi.current() == wanted
-    assert the_pi.streams(FIRST)
+    eventually("it streams", lambda: the_pi.streams(FIRST))
     return the_pi
 
 

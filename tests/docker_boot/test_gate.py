@@ -8,11 +8,11 @@ import time
 import pytest
 
 from tests.docker_boot.conftest import SWITCH, Watching
-from tests.docker_boot.pi import FIRST, SERVICE, UPDATE, USE, Pi, eventually
+from tests.docker_boot.pi import FIRST, SERVICE, UPDATE, USE, VARIABLES, Pi, eventually
 from tests.lab.registry import Registry
 from tests.lab.variants import LAST_WORDS
 
-WINDOW = 20
+WINDOW = VARIABLES["docker_boot_health_window"]
 
 
 def test_an_image_that_ends_at_once_is_rejected_and_not_fetched_again(

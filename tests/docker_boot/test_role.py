@@ -48,6 +48,12 @@ REFUSALS: list[tuple[dict[str, object], str]] = [
     ({"docker_boot_textfile_folder": "here"}, "docker_boot_textfile_folder is here"),
 ]
 
+# Of a loop, what is said of its items.
+_SAID = (
+    "{{ (ansible_failed_result.results | default([ansible_failed_result]))"
+    " | map(attribute='msg', default='') | join(' ') }}"
+)
+
 
 def _files(pi: Pi) -> str:
     """Return what there is of the role on the device, with its content."""
@@ -66,13 +72,7 @@ def test_bad_input_is_refused_before_any_change(pi: Pi) -> None:
                     "vars": variables,
                 }
             ],
-            "rescue": [
-                {
-                    "ansible.builtin.debug": {
-                        "msg": f"REFUSED {number} {{{{ ansible_failed_result.msg }}}} END"
-                    }
-                }
-            ],
+            "rescue": [{"ansible.builtin.debug": {"msg": f"REFUSED {number} {_SAID} END"}}],
         }
         for number, (variables, _words) in enumerate(REFUSALS)
     ]
