@@ -41,11 +41,11 @@ REFUSALS: list[tuple[dict[str, object], str]] = [
     ({"docker_boot_health_url": "http://127.0.0.1/"}, "docker_boot_health_url"),
     ({"docker_boot_health_window": 30, "docker_boot_health_interval": 30}, "health_window is 30"),
     ({"docker_boot_health_interval": 0}, "docker_boot_health_interval is 0"),
-    ({"docker_boot_update_interval": "often"}, "docker_boot_update_interval is often"),
+    ({"docker_boot_update_interval": "often"}, 'docker_boot_update_interval is "often"'),
     ({"docker_boot_update_window": 5}, "docker_boot_update_window is 5"),
     ({"docker_boot_stop_seconds": 0}, "docker_boot_stop_seconds is 0"),
     ({"docker_boot_registry_password": ""}, "docker_boot_registry_password"),
-    ({"docker_boot_textfile_folder": "here"}, "docker_boot_textfile_folder is here"),
+    ({"docker_boot_textfile_folder": "here"}, "docker_boot_textfile_folder is"),
 ]
 
 # Of a loop, what is said of its items.
@@ -55,12 +55,12 @@ _SAID = (
 )
 
 
-def _files(pi: Pi) -> str:
+def _files(pi: Pi) -> list[str]:
     """Return what there is of the role on the device, with its content."""
     return pi.run(
         "cd / && find etc/rpi_camera etc/systemd/system opt/rpi_camera var/lib/rpi_camera"
         " -type f -exec sha256sum {} + | sort; docker ps --quiet --no-trunc; docker images --quiet"
-    )
+    ).splitlines()
 
 
 def test_bad_input_is_refused_before_any_change(pi: Pi) -> None:
@@ -135,11 +135,9 @@ def test_secrets_are_files_that_only_the_image_s_user_reads(pi: Pi) -> None:
     assert pi.run(f"docker exec {USE} cat /run/secrets/door.key") == PRIVATE
     owner = pi.run(f"docker exec {USE} stat --format='%a %u' /run/secrets/door.key").strip()
     assert owner == "400 64080"
-    assert PRIVATE not in pi.run(
-        f"docker inspect {USE}; docker image inspect {pi.image}@*; ps axww || :"
-    )
+    assert PRIVATE not in pi.run(f"docker inspect {USE}; ps axww")
     found = pi.run(
-        "grep --recursive --files-with-matches --devices=skip --file=- /etc /opt /run /srv /tmp"
+        "grep --recursive --files-with-matches --devices=skip --file=- /etc /opt /run /tmp"
         " /var/lib/rpi_camera /var/log 2>/dev/null || :",
         stdin=PRIVATE,
     ).split()

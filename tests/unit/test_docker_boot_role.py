@@ -248,7 +248,7 @@ def test_the_service_waits_for_no_network_and_never_gives_up() -> None:
     service = unit["Service"]
     assert service["Restart"] == ["always"]
     assert service["ExecStart"] == ["/usr/bin/python3 -B -m docker_boot run camera"]
-    assert service["TimeoutStopSec"] == ["27"]
+    assert service["TimeoutStopSec"] == ["44"]
     assert service["Environment"] == ["PYTHONPATH=/opt/rpi_camera/docker_boot"]
 
 
@@ -292,12 +292,13 @@ def test_an_update_comes_after_the_service_and_has_an_end() -> None:
         "docker-boot-update@.service.j2",
         docker_boot_update_window=100,
         docker_boot_health_window="20",
+        docker_boot_stop_seconds=7,
     )
     assert unit["Unit"]["After"] == ["docker-boot@camera.service"]
     service = unit["Service"]
     assert service["ExecStart"] == ["/usr/bin/python3 -B -m docker_boot update camera"]
     assert service["ExecStopPost"] == ["/usr/bin/python3 -B -m docker_boot settle camera"]
-    assert service["TimeoutStartSec"] == ["440"]
+    assert service["TimeoutStartSec"] == ["768"]
 
 
 @pytest.mark.parametrize(("interval", "times"), [("", None), ("1h 30min", ["1h 30min"])])
