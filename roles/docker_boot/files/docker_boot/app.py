@@ -41,7 +41,8 @@ class App:
     image: str
     ports: list[str]
     env: dict[str, str]
-    secrets: dict[str, str]
+    secrets: dict[str, str]  # file names, and contents
+    secret_paths: dict[str, str]  # where the container finds those that are elsewhere
     volumes: list[str]
     devices: list[str]
     camera: bool
