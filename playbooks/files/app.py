@@ -1,5 +1,7 @@
-"""Print `own` if the app `camera` of docker_boot is the camera server as bootstrap sets it up, and
-`another` if it is something else; nothing if there is none.
+"""Print what the app `camera` of docker_boot is.
+
+That is `own` if it is the camera server as bootstrap sets it up, `another` if it is something else,
+and nothing if there is none.
 
 Only names are looked at: the files hold secrets.
 """

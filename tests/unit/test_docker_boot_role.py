@@ -149,7 +149,15 @@ def _allowed(name: str, value: str) -> bool:
         (
             "unit",
             ["camera-server.service", "docker-boot@camera.service", "a.socket", "a-b@c.timer"],
-            ["", "camera-server", ".service", "a.mount", "a/b.service", "a b.service", "a.service\n"],
+            [
+                "",
+                "camera-server",
+                ".service",
+                "a.mount",
+                "a/b.service",
+                "a b.service",
+                "a.service\n",
+            ],
         ),
         (
             "volume",
