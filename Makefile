@@ -13,7 +13,7 @@ LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser devices bootstrap image-test bench-bootstrap bench-server image image-arm64 vm-check requirements clean
+.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser devices bootstrap image-test bench-boot bench-bootstrap bench-server image image-arm64 vm-check requirements clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -83,6 +83,9 @@ bench-bootstrap: $(READY)  ## How long the second bootstrap takes against the fi
 
 bench-server: $(READY)  ## What a viewer costs the server, beside other servers (a quarter of an hour)
 	@$(BIN)/python -m tests.benchmark.server $(BENCH)
+
+bench-boot: $(READY)  ## How long the stream is dark when an image is switched, when one is bad, when something dies
+	@$(BIN)/python -m tests.docker_boot.bench $(BENCH)
 
 image: $(READY)  ## The camera server's image, for this machine
 	@$(BIN)/python -m tests.lab image

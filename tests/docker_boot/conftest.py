@@ -8,37 +8,48 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests.docker_boot.pi import FIRST, Pi
+from tests.docker_boot.pi import FIRST, Pi, eventually
 from tests.lab.console import CACHE
 from tests.lab.registry import Registry
 from tests.lab.variants import width
 from tests.viewer import Watcher
 
-# What a viewer saw of each case: how long no live frame came (s). `make bench-boot` judges them.
+# What a viewer saw of each case: how long no live frame came, and how long that may be (s).
 TABLE = CACHE / "dark-times.json"
-# Not to be mistaken for those: no more than that a case has not been dark for good.
+# What the second of these is for a switch. `make bench-boot` judges by it, tests do not: they have
+# seen to it that a case is not dark for good.
+SWITCH = 3.0
 PATIENCE = 60.0
 
+DarkTimes = dict[str, tuple[float, float | None]]
 Watching = Callable[..., AbstractContextManager[Watcher]]
 
 
 @pytest.fixture(scope="session")
 def the_pi(pytestconfig: pytest.Config) -> Pi:
-    """Return the Pi, as molecule/docker_boot has made it or a test has left it."""
+    """Return the Pi, as molecule/docker_boot makes it or a test has left it."""
     return Pi(str(pytestconfig.getoption("group")))
 
 
+@pytest.fixture(scope="session")
+def configuration(the_pi: Pi) -> str:
+    """Return the configuration that the scenario makes."""
+    play = the_pi.apply()
+    assert play.went_well, play.output
+    return the_pi.configuration()
+
+
 @pytest.fixture
-def pi(the_pi: Pi) -> Pi:
+def pi(the_pi: Pi, configuration: str) -> Pi:
     """Return the Pi with the first image running as the scenario has it, whatever was before."""
     wanted = the_pi.push(FIRST)
-    if not the_pi.as_converged() or not the_pi.update().went_well:
-        play = the_pi.apply(docker_boot_state="absent")
-        assert play.went_well, play.output
-        play = the_pi.apply()
-        assert play.went_well, play.output
-    assert the_pi.state()["current"]["reference"] == wanted
-    assert the_pi.width() == width(FIRST)
+    if the_pi.configuration() != configuration:
+        update = the_pi.take_up(configuration)
+        assert update.went_well, update.said
+    update = the_pi.update()
+    assert update.went_well, update.said
+    assert the_pi.current() == wanted
+    eventually("it streams", lambda: the_pi.streams(FIRST))
     return the_pi
 
 
@@ -50,32 +61,30 @@ def hub(the_pi: Pi) -> Iterator[Registry]:
 
 
 @pytest.fixture(scope="session")
-def dark_times() -> Iterator[dict[str, float]]:
+def dark_times() -> Iterator[DarkTimes]:
     """Yield the table; what is in it at the end is kept."""
-    table: dict[str, float] = {}
+    table: DarkTimes = {}
     yield table
     TABLE.parent.mkdir(exist_ok=True)
     TABLE.write_text(json.dumps(table))
 
 
 @pytest.fixture
-def watching(the_pi: Pi, dark_times: dict[str, float]) -> Watching:
+def watching(the_pi: Pi, dark_times: DarkTimes) -> Watching:
     """Return what watches the stream while a case lasts, and notes its longest dark time."""
 
     @contextmanager
-    def watch(case: str, then: str = FIRST) -> Iterator[Watcher]:
-        """Watch; a case has ended when the variant `then` is seen."""
+    def watch(case: str, then: str = FIRST, at_most: float | None = SWITCH) -> Iterator[Watcher]:
+        """Watch while a case lasts.
+
+        Args:
+            case: what the table calls it.
+            then: it has ended when this variant is seen.
+            at_most: how long it may be dark (s); None where something died.
+        """
         with the_pi.watcher() as watcher:
             yield watcher
             watcher.wait_for(width(then), PATIENCE)
-            dark_times[case] = watcher.largest_gap
+            dark_times[case] = watcher.largest_gap, at_most
 
     return watch
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table of this run."""
-    if TABLE.exists():
-        terminalreporter.section("longest time without a live frame (s)")
-        for case, seconds in json.loads(TABLE.read_text()).items():
-            terminalreporter.write_line(f"{seconds:6.1f}  {case}")

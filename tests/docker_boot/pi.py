@@ -20,7 +20,7 @@ from tests.lab import device as lab
 from tests.lab import registry
 from tests.lab.console import BIN, LabError, environment
 from tests.lab.registry import Registry
-from tests.lab.variants import SICK, Variants
+from tests.lab.variants import SICK, Variants, width
 from tests.play import Play
 from tests.viewer import Viewer, Watcher
 
@@ -68,7 +68,6 @@ class Pi:
     """The Pi, by the lab's group of it and of the hub, which has the registry."""
 
     group: str
-    _converged: str = ""
 
     @property
     def _login(self) -> Path:
@@ -144,11 +143,14 @@ class Pi:
         """Return its configuration, as it is in force; nothing if there is none."""
         return self.run(f"cat {CONFIG} 2>/dev/null || :")
 
-    def as_converged(self) -> bool:
-        """Whether it has the configuration that it had when this was asked first."""
-        self._converged = self._converged or self.configuration()
-        there = self._converged != "" and self.configuration() == self._converged
-        return there and self.run(f"systemctl is-active {SERVICE} || :").strip() == "active"
+    def configure(self, **changes: object) -> Update:
+        """Have it take up its configuration with some keys changed, as the role would ask it to."""
+        return self.take_up(json.dumps(json.loads(self.configuration()) | changes))
+
+    def take_up(self, configuration: str) -> Update:
+        """Have it take up a configuration."""
+        self.run(f"umask 077; cat > {CONFIG}.new", stdin=configuration)
+        return self.update()
 
     def cursor(self) -> str:
         """Return where its journal ends now."""
@@ -272,6 +274,13 @@ class Pi:
         """Return how wide the frames are that it streams now."""
         with self.viewer() as viewer:
             return viewer.first().decode().width
+
+    def streams(self, variant: str) -> bool:
+        """Whether it streams, and what a variant does."""
+        try:
+            return self.width() == width(variant)
+        except (OSError, StopIteration, AssertionError):
+            return False
 
     def watcher(self) -> Watcher:
         """Return a watcher of its stream, which finds it again wherever it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.docker_boot.conftest import Watching
+from tests.docker_boot.conftest import DarkTimes, Watching
 from tests.docker_boot.pi import FIRST, SERVICE, Pi, eventually
 from tests.lab.registry import Registry
 from tests.lab.variants import width
@@ -51,18 +51,16 @@ def _by_hand(pi: Pi) -> float:
 
 def test_the_newest_image_after_a_reboot(pi: Pi, watching: Watching) -> None:
     wanted = pi.push("good-2")
-    with watching("device killed; a newer image at its boot", "good-2") as watcher:
+    with watching("device killed; a newer image at its boot", "good-2", None) as watcher:
         pi.kill()
         pi.boot()
         watcher.wait_for(width("good-2"), 120)
-    assert pi.current() == wanted
+        eventually("it is kept", lambda: pi.current() == wanted)
     # What it had came first.
     assert watcher.widths == [width(FIRST), width("good-2")]
 
 
-def test_no_registry_and_no_network_at_boot(
-    pi: Pi, hub: Registry, dark_times: dict[str, float]
-) -> None:
+def test_no_registry_and_no_network_at_boot(pi: Pi, hub: Registry, dark_times: DarkTimes) -> None:
     by_hand = _by_hand(pi)
     unit = "/etc/systemd/system/waits-for-a-network.service"
     pi.run(f"cat > {unit} && systemctl enable --quiet {unit}", stdin=WAITS)
@@ -75,9 +73,8 @@ def test_no_registry_and_no_network_at_boot(
             seconds = time.monotonic() - began
             waits = pi.run("systemctl is-active network-online.target || :").strip()
             assert waits == "inactive", "it streams while others still wait for a network"
-        dark_times["from device start to a frame, no network"] = seconds
-        dark_times["  `docker run` of the same image by hand"] = by_hand
-        assert seconds < by_hand + BOOT_SECONDS
+        dark_times["`docker run` of the same image by hand"] = by_hand, None
+        dark_times["device start without a network"] = seconds, by_hand + BOOT_SECONDS
     finally:
         pi.run(f"systemctl disable --quiet {unit}; rm {unit}")
         pi.boot()
@@ -85,7 +82,7 @@ def test_no_registry_and_no_network_at_boot(
 
 def test_a_device_that_is_killed_in_mid_pull(pi: Pi, hub: Registry, watching: Watching) -> None:
     wanted = pi.push("big-13")
-    with watching("device killed in mid-pull", "big"):
+    with watching("device killed in mid-pull", "big", None):
         with hub.slow():
             pi.begin_update()
             eventually("it is fetched", lambda: "is fetched" in pi.last_words())
@@ -99,12 +96,12 @@ def test_a_device_that_is_killed_in_mid_pull(pi: Pi, hub: Registry, watching: Wa
 def test_a_device_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> None:
     good = pi.current()
     bad = pi.push("hangs")
-    with watching("device killed in mid-switch"):
+    with watching("device killed in mid-switch", at_most=None):
         pi.begin_update()
         eventually("it is tried", lambda: pi.tries(bad))
         pi.kill()
         pi.boot()
-        eventually("it streams", lambda: pi.width() == width(FIRST))
+        eventually("it streams", lambda: pi.streams(FIRST))
         assert pi.state()["running"]["reference"] == good
         # The update after the boot tries it for as long as it may, and then knows.
         eventually("it is rejected", lambda: bool(pi.state()["rejected"]), 120)

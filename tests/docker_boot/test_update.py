@@ -51,7 +51,7 @@ def test_a_list_of_architectures_is_known_by_the_list_s_digest(pi: Pi) -> None:
     wanted = pi.push("listed-3")
     assert pi.update().went_well
     assert pi.current() == wanted
-    assert pi.width() == width("listed-3")
+    assert pi.streams("listed-3")
     assert pi.update().went_well
     assert pi.state()["last_check"]["result"] == "up_to_date"
 
@@ -116,8 +116,7 @@ def test_a_registry_that_is_gone(pi: Pi, hub: Registry, watching: Watching) -> N
 def test_a_registry_that_accepts_and_never_answers(
     pi: Pi, hub: Registry, watching: Watching
 ) -> None:
-    play = pi.apply(docker_boot_update_window=15)
-    assert play.went_well, play.output
+    assert pi.configure(update_window=15).went_well
     with hub.silent(), watching("registry that accepts and never answers"):
         began = time.monotonic()
         update = pi.update()
@@ -210,9 +209,8 @@ def test_a_corrupt_layer(pi: Pi, hub: Registry, watching: Watching) -> None:
 
 def test_a_card_with_less_room_than_the_image(pi: Pi, watching: Watching) -> None:
     with pi.small_card(400):
-        play = pi.apply()
-        assert play.went_well, play.output
-        eventually("it streams from there", lambda: pi.width() == width(FIRST))
+        pi.update()
+        eventually("it streams from there", lambda: pi.streams(FIRST))
         pi.push("big-60")
         cursor = pi.hub.cursor()
         with watching("a card with less room than the image"):
@@ -223,17 +221,17 @@ def test_a_card_with_less_room_than_the_image(pi: Pi, watching: Watching) -> Non
         assert "nothing was fetched" in reason
         requests = pi.hub.requests(cursor)
         assert not any(pi.variants.own_layer(TAG) in request for request in requests)
-    eventually("it streams again", lambda: pi.as_converged() and pi.width() == width(FIRST))
+    eventually("it streams again", lambda: pi.streams(FIRST))
 
 
 def test_an_engine_that_is_killed_in_mid_pull(pi: Pi, hub: Registry, watching: Watching) -> None:
     wanted = pi.push(f"big-{MEGABYTES}")
-    with watching("engine killed in mid-pull", "big"):
+    with watching("engine killed in mid-pull", "big", None):
         with hub.slow():
             pi.begin_update()
             eventually("it is fetched", lambda: "is fetched" in pi.last_words())
             time.sleep(3)
             pi.run("systemctl kill --signal=KILL docker.service")
-            eventually("it streams again", lambda: pi.width() == width(FIRST))
+            eventually("it streams again", lambda: pi.streams(FIRST))
         eventually("the update ends", lambda: not pi.updating(), 120)
     assert pi.current() == wanted

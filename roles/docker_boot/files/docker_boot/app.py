@@ -8,13 +8,17 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 CONFIGURATIONS = Path("/etc/rpi_camera/docker_boot")
 STATES = Path("/var/lib/rpi_camera/docker_boot")
 RUNTIME = Path("/run/rpi_camera/docker_boot")
+
+# Anything shorter is in too many words.
+SHORTEST_SECRET = 6
+LONGEST_REASON = 500
 
 # The labels of a container of ours.
 NAME_LABEL = "rpi_camera.docker_boot"
@@ -26,32 +30,36 @@ CONFIGURATION_LABEL = f"{NAME_LABEL}.configuration"
 class Health:
     """How it is known that a container is well."""
 
-    type: str  # auto, healthcheck, http, mjpeg, running
-    url: str
-    token_file: str
-    window: float  # s until a new one has to be well
-    interval: float  # s between two questions
+    type: str = "auto"  # or healthcheck, http, mjpeg, running
+    url: str = ""
+    token_file: str = ""
+    window: float = 180  # s until a new one has to be well
+    interval: float = 30  # s between two questions
 
 
 @dataclass(frozen=True)
 class App:
-    """The configuration of an app, as the role writes it (docs/architecture.md has the keys)."""
+    """The configuration of an app, as the role writes it.
+
+    What has a default may be missing: this program may be newer than the role that wrote it.
+    """
 
     name: str
     image: str
-    ports: list[str]
-    env: dict[str, str]
-    secrets: dict[str, str]  # file names, and contents
-    secret_paths: dict[str, str]  # where the container finds those that are elsewhere
-    volumes: list[str]
-    devices: list[str]
-    camera: bool
-    registry: dict[str, str] | None
-    health: Health
-    update_window: float
-    stop_seconds: int
-    textfile_folder: str
     fingerprint: str  # a digest of all of it
+    ports: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)  # file names, and contents
+    # Where the container finds those that are not in /run/secrets.
+    secret_paths: dict[str, str] = field(default_factory=dict)
+    volumes: list[str] = field(default_factory=list)
+    devices: list[str] = field(default_factory=list)
+    camera: bool = False
+    registry: dict[str, str] | None = None
+    health: Health = field(default_factory=Health)
+    update_window: float = 3600
+    stop_seconds: int = 10
+    textfile_folder: str = ""
 
     @property
     def repository(self) -> str:
@@ -72,13 +80,36 @@ class App:
         named = slash and ("." in host or ":" in host or host == "localhost")
         return host if named else "docker.io"
 
+    def hush(self, text: str) -> str:
+        """Return what a container or a registry said as others may read it: short, no secrets."""
+        secrets = [*self.secrets.values(), (self.registry or {}).get("password", "")]
+        for secret in secrets:
+            for line in secret.splitlines():
+                text = text.replace(line, "…") if len(line) >= SHORTEST_SECRET else text
+        return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+
 
 def load(path: Path) -> App:
-    """Return the app that a file describes."""
+    """Return the app that a file describes; keys that this program does not know are left out."""
     text = path.read_bytes()
     told: dict[str, Any] = json.loads(text)
-    told["health"] = Health(**told["health"])
-    return App(**told, fingerprint=hashlib.sha256(text).hexdigest()[:16])
+    health = told.get("health", {})
+    told["health"] = Health(**{key: health[key] for key in _names(Health) & health.keys()})
+    told["fingerprint"] = hashlib.sha256(text).hexdigest()[:16]
+    return App(**{key: told[key] for key in _names(App) & told.keys()})
+
+
+def _names(kind: type) -> set[str]:
+    return {one.name for one in fields(kind)}
+
+
+def local(name: str, reference: str) -> tuple[str, str]:
+    """Return repository and tag under which the engine keeps an image for us.
+
+    What has no tag is taken by `docker image prune`; and who removes another name of the image
+    removes its digest's with it.
+    """
+    return f"localhost/docker-boot/{name}", reference.rpartition(":")[2][:12]
 
 
 def configuration(name: str) -> Path:

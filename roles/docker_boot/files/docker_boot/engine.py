@@ -114,8 +114,18 @@ def _or_none(path: str) -> dict[str, Any] | None:
 
 
 def image(reference: str) -> dict[str, Any] | None:
-    """Return what the engine knows of an image, None if it has none of that name."""
-    return _or_none(f"/images/{quote(reference)}/json")
+    """Return what the engine knows of an image, None if it has none of that name, or not all of it.
+
+    Of one whose layers were lost in a power cut, the engine knows the name and fails over the rest.
+    """
+    try:
+        return _or_none(f"/images/{quote(reference)}/json")
+    except EngineGoneError:
+        raise
+    except EngineError as error:
+        if error.status < http.client.INTERNAL_SERVER_ERROR:
+            raise
+        return None
 
 
 def container(name: str) -> dict[str, Any] | None:
@@ -180,13 +190,14 @@ def tag(reference: str, repository: str, name: str) -> None:
 def remove_image(reference: str) -> None:
     """Take a name from an image, and remove it if that was its last.
 
-    One that a container uses stays, and so does one that is gone already.
+    One that a container uses stays, so does one that the engine cannot remove.
     """
     try:
         ask("DELETE", f"/images/{quote(reference)}", timeout=STALL)
-    except EngineError as error:
-        if error.status not in {http.client.NOT_FOUND, http.client.CONFLICT}:
-            raise
+    except EngineGoneError:
+        raise
+    except EngineError:
+        return
 
 
 def last_words(container_id: str) -> str:
@@ -235,7 +246,9 @@ def pull(
         EngineError: it could not; its words.
 
     """
-    account = {**(login or {}), "serveraddress": host}
+    # Docker Hub has a name of its own for logins.
+    server = "https://index.docker.io/v1/" if host == "docker.io" else host
+    account = {**(login or {}), "serveraddress": server}
     header = base64.urlsafe_b64encode(json.dumps(account).encode()).decode()
     repository, _at, digest = reference.partition("@")
     path, query = "/images/create", {"fromImage": repository, "tag": digest}

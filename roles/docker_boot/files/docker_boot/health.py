@@ -33,16 +33,16 @@ def has_check(container: dict[str, Any]) -> bool:
 
 def _http(health: Health, token: str) -> str:
     """Return why an address gives no answer of success; nothing if it does."""
-    address = urlsplit(health.url)
-    secure = address.scheme == "https"
-    connection = (
-        http.client.HTTPSConnection(
-            address.netloc, timeout=SECONDS, context=ssl.create_default_context()
-        )
-        if secure
-        else http.client.HTTPConnection(address.netloc, timeout=SECONDS)
-    )
+    connection: http.client.HTTPConnection | None = None
     try:
+        address = urlsplit(health.url)
+        if address.scheme == "https":
+            trusted = ssl.create_default_context()
+            connection = http.client.HTTPSConnection(
+                address.netloc, timeout=SECONDS, context=trusted
+            )
+        else:
+            connection = http.client.HTTPConnection(address.netloc, timeout=SECONDS)
         path = (address.path or "/") + (f"?{address.query}" if address.query else "")
         connection.request(
             "GET", path, headers={"Authorization": f"Bearer {token}"} if token else {}
@@ -52,10 +52,11 @@ def _http(health: Health, token: str) -> str:
             return ""
         words = response.read(200).decode(errors="replace").strip()
         return f"{health.url} answers {response.status}: {words}"
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         return f"{health.url} gives no answer: {error}"
     finally:
-        connection.close()
+        if connection:
+            connection.close()
 
 
 def _mjpeg(health: Health, token: str) -> str:
@@ -67,7 +68,10 @@ def _mjpeg(health: Health, token: str) -> str:
         tls_context,
     )
 
-    target = parse_url(health.url, token=token or None)
+    try:
+        target = parse_url(health.url, token=token or None)
+    except ValueError as error:
+        return str(error)
     tls = tls_context(None, validate_certs=True) if target.scheme == "https" else None
     seen = watch(target, Limits(FRAMES, None, SECONDS, SECONDS), tls)
     return "" if seen["streaming"] else str(seen["reason"])
@@ -85,8 +89,8 @@ def probe(health: Health, how: str) -> str:
     if health.token_file:
         try:
             token = Path(health.token_file).read_text().strip()
-        except OSError as error:
-            return f"{health.token_file} cannot be read: {error.strerror}"
+        except (OSError, ValueError) as error:
+            return f"{health.token_file} cannot be read: {error}"
     return _mjpeg(health, token) if how == "mjpeg" else _http(health, token)
 
 
@@ -112,8 +116,7 @@ def judge(of: App, container: dict[str, Any], age: float) -> tuple[bool, str, fl
     log = told.get("Log") or []
     words = str(log[-1]["Output"]).strip()[-200:] if log else "not asked yet"
     if told["Status"] == "healthy":
-        first = next(entry for entry in log if entry["ExitCode"] == 0)
-        # Nine digits behind the point, of which Python takes six.
-        asked = datetime.fromisoformat(first["Start"][:26].rstrip("Z") + "+00:00")
-        return True, "", asked.timestamp()
+        # Docker keeps the last five answers.
+        good = [entry["Start"] for entry in log if entry["ExitCode"] == 0]
+        return True, "", datetime.fromisoformat(good[0]).timestamp() if good else time.time()
     return False, f"its HEALTHCHECK says: {words}", 0.0

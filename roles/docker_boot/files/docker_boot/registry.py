@@ -20,7 +20,7 @@ from . import app, engine
 SECONDS = 30
 # What is said when trying again does not help, and what when it may.
 _REFUSED = re.compile(
-    r"unauthorized|authentication required|denied|forbidden|invalid username", re.I
+    r"unauthorized|authentication required|(?<!permission )denied|invalid username", re.I
 )
 _UNKNOWN = re.compile(r"manifest unknown|not found|name unknown|StatusCode: 404", re.I)
 _CLOCK = re.compile(r"certificate has expired or is not yet valid", re.I)
@@ -135,6 +135,13 @@ class Registry:
 
         """
         raw = self._inspect(self._app.image)
+        try:
+            return self._read(raw)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise RefusedError(f"{self._app.image} is no image: {error!r}") from error
+
+    def _read(self, raw: bytes) -> Found:
+        """Return what a manifest says, or a list of manifests."""
         reference = f"{self._app.repository}@sha256:{hashlib.sha256(raw).hexdigest()}"
         mine = str(engine.version()["Arch"])
         manifest = json.loads(raw)

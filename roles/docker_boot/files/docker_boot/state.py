@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ EMPTY: dict[str, Any] = {
     "rejected": [],
     "last_check": None,
     "last_switch": None,
+    "trying": None,
     "pulled": [],
 }
 
@@ -40,8 +41,8 @@ def load(name: str) -> dict[str, Any]:
     try:
         found = json.loads(path(name).read_bytes())
     except (OSError, ValueError):
-        found = {}
-    return {**EMPTY, "name": name, **found}
+        found = None
+    return {**EMPTY, "name": name, **(found if isinstance(found, dict) else {})}
 
 
 @contextmanager
@@ -56,8 +57,10 @@ def editing(of: app.App) -> Iterator[dict[str, Any]]:
             app.STATES.mkdir(mode=0o755, parents=True, exist_ok=True)
             app.write(path(of.name), json.dumps(state, indent=2) + "\n", 0o644)
         folder = Path(of.textfile_folder)
-        if folder.is_dir():
-            app.write(textfile(folder, of.name), prometheus(state), 0o644)
+        if of.textfile_folder and folder.is_dir():
+            # A folder that was made after the unit was started cannot be written to yet.
+            with suppress(OSError):
+                app.write(textfile(folder, of.name), prometheus(state), 0o644)
 
 
 def textfile(folder: Path, name: str) -> Path:

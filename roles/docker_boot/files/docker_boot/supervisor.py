@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ LOG = ("--log-driver=local", "--log-opt=max-size=10m", "--log-opt=max-file=3")
 # What this process is told by systemd, and what by the engine: to end, to look anew at what is
 # wanted; that there is no engine any more.
 END, LOOK, GONE = "end", "look", "gone"
+SECRETS_LABEL = f"{app.NAME_LABEL}.secrets"
 
 
 class StartError(Exception):
@@ -92,6 +94,15 @@ def darkness(name: str) -> Path:
     return app.runtime(name) / "dark"
 
 
+def _secret_folder(name: str, container: str) -> Path:
+    return app.runtime(name) / f"secrets.{container}"
+
+
+def _client(name: str) -> Path:
+    """Return a folder for the client's settings, which it has none of."""
+    return app.runtime(name) / "client"
+
+
 def _failures(name: str) -> Path:
     return app.runtime(name) / "failures"
 
@@ -105,18 +116,29 @@ def _count(name: str) -> int:
 
 def choose(name: str) -> Choice | None:
     """Return what is to run; None if there is no image that was ever good."""
-    if candidate(name).exists():
+    try:
         told = json.loads(candidate(name).read_text())
-        return Choice(app.load(Path(told["configuration"])), told["reference"], candidate=True)
+        tried = app.load(Path(told["configuration"]))
+        return Choice(tried, str(told["reference"]), candidate=True)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        say(f"{candidate(name)} cannot be used: {error!r}")
     if not app.configuration(name).exists():
         return None
     of, known = app.load(app.configuration(name)), state.load(name)
     good = [state.reference(known[which]) for which in ("current", "previous") if known[which]]
-    good = [reference for reference in good if engine.image(reference)]
+    good = [reference for reference in good if present(name, reference)]
     if not good:
         return None
     turn = (_count(name) // TURNS) % len(good)
     return Choice(of, good[turn], candidate=False)
+
+
+def present(name: str, reference: str) -> str:
+    """Return a name by which the engine has an image, by its digest or our own; else nothing."""
+    names = (reference, "{}:{}".format(*app.local(name, reference)))
+    return next((known for known in names if engine.image(known)), "")
 
 
 def _owner(user: str) -> int | None:
@@ -124,12 +146,14 @@ def _owner(user: str) -> int | None:
     return int(number) if number.isdecimal() else None
 
 
-def _secrets(of: app.App, user: str) -> list[str]:
-    """Write the secrets into memory, for the image's user; return Docker's options."""
+def _secrets(of: app.App, user: str, container: str) -> list[str]:
+    """Write the secrets into memory, for the image's user; return Docker's options.
+
+    Each container has a folder of its own: another one may run on with his.
+    """
     if not of.secrets:
         return []
-    folder = app.runtime(of.name) / f"secrets.{of.fingerprint}"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = _secret_folder(of.name, container)
     folder.mkdir(mode=0o755)
     owner = _owner(user or "0")
     for name, content in of.secrets.items():
@@ -171,11 +195,13 @@ def _health_options(of: app.App, image: dict[str, Any]) -> list[str]:
 def _create(choice: Choice, name: str) -> str:
     """Make a container and return its id; it is not started."""
     of = choice.app
-    image = engine.image(choice.reference)
+    known = present(of.name, choice.reference)
+    image = engine.image(known) if known else None
     if image is None:
         raise StartError(f"the engine has no {choice.reference}")
-    folder = app.runtime(of.name)
-    command = ["/usr/bin/docker", f"--config={folder}", "create", f"--name={name}", "--pull=never"]
+    # What the user tells his container is not told to the client: it listens to some variables.
+    client = ["/usr/bin/docker", f"--host=unix://{engine.SOCKET}", f"--config={_client(of.name)}"]
+    command = [*client, "create", f"--name={name}", "--pull=never"]
     command += [f"--label={key}={value}" for key, value in choice.labels.items()]
     command += ["--restart=no", "--init", "--security-opt=no-new-privileges", *LOG]
     command += _camera_options() if of.camera else []
@@ -183,15 +209,18 @@ def _create(choice: Choice, name: str) -> str:
     command += [f"--publish={port}" for port in of.ports]
     # With the value left out the client takes it from its own environment, so that it is in no
     # list of processes.
-    command += [f"--env={variable}" for variable in of.env]
+    own = {key: value for key, value in of.env.items() if not key.startswith("DOCKER_")}
+    command += [f"--env={key}" if key in own else f"--env={key}={of.env[key]}" for key in of.env]
     command += [f"--volume={volume}" for volume in of.volumes]
     command += [f"--device={device}" for device in of.devices]
-    command += _secrets(of, str(image["Config"].get("User") or ""))
+    secrets = uuid.uuid4().hex
+    command += [f"--label={SECRETS_LABEL}={secrets}"]
+    command += _secrets(of, str(image["Config"].get("User") or ""), secrets)
     made = subprocess.run(
-        [*command, choice.reference],
+        [*command, known],
         capture_output=True,
         text=True,
-        env={**os.environ, **of.env},
+        env={**os.environ, **own},
         check=False,
     )
     if made.returncode != 0:
@@ -199,11 +228,30 @@ def _create(choice: Choice, name: str) -> str:
     return made.stdout.split()[-1]
 
 
+def _tidy_secrets(name: str) -> None:
+    """Remove the secrets of containers that there are none of any more."""
+    used = {
+        _secret_folder(name, found["Labels"].get(SECRETS_LABEL, ""))
+        for found in engine.containers(f"{app.NAME_LABEL}={name}")
+    }
+    for folder in app.runtime(name).glob("secrets.*"):
+        if folder not in used:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _clear(name: str, keep: str) -> None:
     """Remove the app's containers but one."""
     for found in engine.containers(f"{app.NAME_LABEL}={name}"):
-        if found["Id"] != keep:
+        if found["Id"] == keep:
+            continue
+        try:
             engine.remove(found["Id"])
+        except engine.EngineGoneError:
+            raise
+        except engine.EngineError as error:
+            # A power cut can leave one that the engine cannot remove: out of the way, then.
+            say(f"{error}")
+            engine.rename(found["Id"], f"{name}.stuck-{found['Id'][:12]}")
 
 
 def replace(choice: Choice, old: Running | None) -> Running:
@@ -235,6 +283,7 @@ def replace(choice: Choice, old: Running | None) -> Running:
     if old:
         engine.remove(old.container)
         engine.rename(container, name)
+    _tidy_secrets(name)
     return Running(container, choice)
 
 
@@ -271,7 +320,9 @@ class Supervisor:
             try:
                 for what in engine.events(container, since):
                     self._news.put((container, what))
-            except engine.EngineError:
+            # Whatever it is, nobody would hear of the container's end any more.
+            except Exception as error:
+                say(f"{error!r}")
                 self._news.put((container, GONE))
 
         threading.Thread(target=listen, daemon=True).start()
@@ -288,17 +339,25 @@ class Supervisor:
     def _started(self, running: Running) -> None:
         say(f"{running.choice.reference} runs")
         self._notify(f"{running.choice.reference} runs")
-        with state.editing(running.choice.app) as known:
-            known["running"] = {"reference": running.choice.reference, "since": state.now()}
+        self._tell(running, {"reference": running.choice.reference, "since": state.now()})
+
+    def _tell(self, running: Running, entry: dict[str, str] | None) -> None:
+        """Note what runs; a disk that is full is no reason to stop it."""
+        try:
+            with state.editing(running.choice.app) as known:
+                known["running"] = entry
+        except OSError as error:
+            say(f"{state.path(self._name)} cannot be written: {error}")
 
     def _well(self) -> None:
         _failures(self._name).unlink(missing_ok=True)
 
     def _failed(self, choice: Choice, why: str) -> None:
         """Note that a container was not well: a candidate is left, another is counted."""
+        why = choice.app.hush(why)
         say(f"{choice.reference}: {why}")
         if choice.candidate:
-            verdict(self._name).write_text(why)
+            app.write(verdict(self._name), why or "it could not be started", 0o600)
             candidate(self._name).unlink(missing_ok=True)
         else:
             _failures(self._name).write_text(str(_count(self._name) + 1))
@@ -312,6 +371,9 @@ class Supervisor:
         checked = health.has_check(container)
         # Of a candidate it is `update` that judges.
         new = running.choice.candidate
+        # One that its user does not go by may never have worked; from then on that it has, it does.
+        decides = health.kind(of, container) == "healthcheck"
+        was_well = (container["State"].get("Health") or {}).get("Status") == "healthy"
         asks = not checked and not new and of.health.type == "http"
         patience = of.health.interval if asks else of.health.window
         bad = 0
@@ -337,8 +399,9 @@ class Supervisor:
                 words = engine.last_words(running.container)
                 return f"it ended with status {code}" + (f": {words}" if words else "")
             if what == "health_status: healthy":
+                was_well = True
                 self._well()
-            elif what == "health_status: unhealthy" and not new:
+            elif what == "health_status: unhealthy" and not new and (decides or was_well):
                 found = engine.container(running.container) or {}
                 log = ((found.get("State", {}).get("Health")) or {}).get("Log") or []
                 words = str(log[-1]["Output"]).strip()[-200:] if log else ""
@@ -412,6 +475,5 @@ class Supervisor:
         with suppress(engine.EngineGoneError):
             engine.stop(running.container, running.choice.app.stop_seconds)
             engine.remove(running.container)
-        with state.editing(running.choice.app) as known:
-            known["running"] = None
+        self._tell(running, None)
         return 0

@@ -9,7 +9,9 @@ import re
 import shutil
 import subprocess
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +31,8 @@ PULLS = 5
 # what a system needs to go on.
 UNPACKED, RESERVE = 4, 200_000_000
 START_SECONDS = 120.0
+# So many times may the engine or the device go down while an image is tried.
+TRIES = 3
 POLL_SECONDS = 0.2
 
 
@@ -81,18 +85,14 @@ def _patiently(what: Callable[[], Result], deadline: float, tries: int = 0) -> R
         gap = min(2 * gap, LONGEST_GAP)
 
 
-def _local(name: str, reference: str) -> tuple[str, str]:
-    """Return the name under which the engine keeps an image for us.
-
-    Without a name that is a tag, `docker image prune` would take it.
-    """
-    return f"localhost/docker-boot/{name}", reference.rpartition(":")[2][:12]
-
-
 def _room(found: registry.Found) -> None:
     """Raise RefusedError if the card has no room for an image."""
     root = str(engine.info()["DockerRootDir"])
-    free = shutil.disk_usage(root).free
+    try:
+        free = shutil.disk_usage(root).free
+    except OSError as error:
+        say(f"nobody knows whether there is room in {root}: {error}")
+        return
     needed = registry.missing_bytes(found) * UNPACKED + RESERVE
     if needed > free:
         raise RefusedError(
@@ -120,7 +120,7 @@ def _pull(of: app.App, reference: str) -> None:
 
 def _verify(of: app.App, reference: str) -> None:
     """Raise FailedError for an image that cannot be run as it is wanted."""
-    image = engine.image(reference)
+    image = engine.image(supervisor.present(of.name, reference) or reference)
     if image is None:
         raise FailedError("failed", f"the engine has no {reference}")
     mine = str(engine.version()["Arch"])
@@ -135,9 +135,12 @@ def _verify(of: app.App, reference: str) -> None:
 def _fetch(of: app.App, found: registry.Found, deadline: float) -> bool:
     """Have the engine have an image; return whether it had to be fetched."""
     reference = found.reference
-    if engine.image(reference):
+    if supervisor.present(of.name, reference):
         return False
     _room(found)
+    # Of one that a power cut has damaged the engine has the name, and would not fetch it again.
+    engine.remove_image(reference)
+    engine.remove_image("{}:{}".format(*app.local(of.name, reference)))
     # Noted before: what is broken off is ours, too.
     with state.editing(of) as known:
         if reference not in known["pulled"]:
@@ -149,7 +152,7 @@ def _fetch(of: app.App, found: registry.Found, deadline: float) -> bool:
 
 def _find(of: app.App, deadline: float) -> registry.Found:
     """Return what the app's image means now."""
-    if of.pinned and engine.image(of.pinned):
+    if of.pinned and supervisor.present(of.name, of.pinned):
         return registry.Found(of.pinned, "", [], [])
     found = _patiently(lambda: registry.Registry(of).find(), deadline)
     if not found.architecture:
@@ -181,22 +184,34 @@ def _container(name: str, choice: supervisor.Choice) -> dict[str, Any] | None:
     return None
 
 
-def _wait_until_well(choice: supervisor.Choice, patient: bool) -> tuple[str, float]:
+def _verdict(name: str) -> str:
+    """Return why the service has left a candidate; nothing if it has not."""
+    try:
+        return supervisor.verdict(name).read_text() or "it was not well"
+    except FileNotFoundError:
+        return ""
+
+
+def _wait_until_well(
+    choice: supervisor.Choice, patient: bool, stopping: float
+) -> tuple[str, float]:
     """Wait for a container; return why it is not well, or nothing, and since when it is.
 
     Args:
         choice: which.
         patient: whether one that is judged by how long it runs has to do that here.
+        stopping: how long the one before it may take to end (s).
 
     Returns:
         The reason, and a monotonic time (s).
 
     """
     of, began, reason = choice.app, 0.0, "it does not start"
-    deadline = time.monotonic() + START_SECONDS
+    # What runs before it may take its time to end.
+    deadline = time.monotonic() + START_SECONDS + stopping
     while True:
-        if choice.candidate and supervisor.verdict(of.name).exists():
-            return supervisor.verdict(of.name).read_text(), 0.0
+        if choice.candidate and (left := _verdict(of.name)):
+            return left, 0.0
         container = _container(of.name, choice)
         now = time.monotonic()
         if container:
@@ -207,7 +222,7 @@ def _wait_until_well(choice: supervisor.Choice, patient: bool) -> tuple[str, flo
             well, words, since = health.judge(of, container, now - began)
             if well:
                 return "", time.monotonic() - (time.time() - since)
-            reason = f"not well within {of.health.window:g} s: {words}"
+            reason = of.hush(f"not well within {of.health.window:g} s: {words}")
         if time.monotonic() > deadline:
             return reason, 0.0
         time.sleep(POLL_SECONDS)
@@ -222,6 +237,20 @@ def _dark(name: str, until: float) -> float | None:
     return round(max(until - began, 0.0), 1)
 
 
+def _count(of: app.App, reference: str) -> None:
+    """Note on the disk that an image is tried; raise FailedError if that was too often.
+
+    What takes the engine or the device down with it would be tried again at each boot.
+    """
+    with state.editing(of) as known:
+        before = known["trying"] or {}
+        times = before.get("times", 0) + 1 if before.get("reference") == reference else 1
+        known["trying"] = {"reference": reference, "times": times}
+    if times > TRIES:
+        reason = f"the engine or the device went down {TRIES} times while it was tried"
+        raise FailedError("rejected", reason, reference)
+
+
 def _switch(of: app.App, path: Path, reference: str) -> None:
     """Try an image with a configuration, and keep both, or neither.
 
@@ -232,6 +261,10 @@ def _switch(of: app.App, path: Path, reference: str) -> None:
     """
     name = of.name
     before = state.reference(state.load(name)["current"])
+    _count(of, reference)
+    # In force until now; a first one has none.
+    kept = app.load(app.configuration(name)) if app.configuration(name).exists() else of
+    stopping = max(of.stop_seconds, kept.stop_seconds)
     choice = supervisor.Choice(of, reference, candidate=True)
     for file in (supervisor.verdict(name), supervisor.darkness(name)):
         file.unlink(missing_ok=True)
@@ -239,7 +272,9 @@ def _switch(of: app.App, path: Path, reference: str) -> None:
     app.write(supervisor.candidate(name), json.dumps(told), 0o600)
     _reload(name)
     try:
-        reason, since = _wait_until_well(choice, patient=True)
+        reason, since = _wait_until_well(choice, patient=True, stopping=stopping)
+        # It may have ended since.
+        reason = reason or _verdict(name)
     except engine.EngineGoneError as error:
         _take_back(name)
         raise LaterError(f"the switch to {reference} was broken off: {error}") from error
@@ -251,34 +286,36 @@ def _switch(of: app.App, path: Path, reference: str) -> None:
             if before and before != reference:
                 known["previous"] = known["current"]
             known["current"] = {"reference": reference, "since": state.now()}
-            known["rejected"] = []
+            known["rejected"], known["trying"] = [], None
             known["last_switch"] = {
                 **switch,
                 "result": "kept",
                 "dark_seconds": _dark(name, since),
                 "reason": None,
             }
-        supervisor.candidate(name).unlink()
+        supervisor.candidate(name).unlink(missing_ok=True)
         _reload(name)
         return
     supervisor.candidate(name).unlink(missing_ok=True)
     say(f"{reference}: {reason}; going back")
     _reload(name)
-    dark = None
+    dark, blamed = None, reference
     if before:
-        kept = app.load(app.configuration(name))
-        _reason, since = _wait_until_well(
-            supervisor.Choice(kept, before, candidate=False), patient=False
-        )
-        dark = _dark(name, since) if since else None
-    with state.editing(app.load(app.configuration(name)) if before else of) as known:
+        old = supervisor.Choice(kept, before, candidate=False)
+        # One that is not well after all either is no witness: a port is taken, a camera unplugged.
+        blamed = ""
+        with suppress(engine.EngineError):
+            _reason, since = _wait_until_well(old, patient=False, stopping=stopping)
+            dark, blamed = (_dark(name, since), reference) if since else (None, "")
+    with state.editing(kept) as known:
+        known["trying"] = None
         known["last_switch"] = {
             **switch,
             "result": "rolled_back",
             "dark_seconds": dark,
             "reason": reason,
         }
-    raise FailedError("rolled_back", reason, reference)
+    raise FailedError("rolled_back", f"{reference}: {reason}" if not blamed else reason, blamed)
 
 
 def _tidy(name: str) -> None:
@@ -289,17 +326,17 @@ def _tidy(name: str) -> None:
         for owner, known in states.items()
     }
     mine = kept.get(name, set())
-    wanted = {"{}:{}".format(*_local(name, reference)) for reference in mine}
-    prefix = _local(name, "")[0] + ":"
+    wanted = {"{}:{}".format(*app.local(name, reference)) for reference in mine}
+    prefix = app.local(name, "")[0] + ":"
     for image in engine.images():
         for tag in image.get("RepoTags") or []:
             if tag.startswith(prefix) and tag not in wanted:
                 engine.remove_image(tag)
     left = []
     for reference in states.get(name, state.EMPTY)["pulled"]:
-        if reference in mine:
+        if any(reference in references for references in kept.values()):
             left.append(reference)
-        elif not any(reference in references for references in kept.values()):
+        else:
             engine.remove_image(reference)
     if app.configuration(name).exists():
         with state.editing(app.load(app.configuration(name))) as known:
@@ -314,7 +351,7 @@ def _wanted(of: app.App, path: Path, deadline: float) -> registry.Found:
         if current and app.configuration(name).exists():
             before = app.load(app.configuration(name))
             same = (before.image, before.registry) == (of.image, of.registry)
-            if same and engine.image(current):
+            if same and supervisor.present(name, current):
                 return registry.Found(current, "", [], [])
         return _find(of, min(deadline, time.monotonic() + STAGED_SECONDS))
     found = _find(of, deadline)
@@ -337,7 +374,7 @@ def _once(name: str, path: Path) -> tuple[str, str]:
     current, runs = state.reference(known["current"]), state.reference(known["running"])
     fetched = _fetch(of, found, deadline)
     _verify(of, reference)
-    engine.tag(reference, *_local(name, reference))
+    engine.tag(supervisor.present(name, reference), *app.local(name, reference))
     if path != app.staged(name):
         if current and _systemctl("is-active", _service(name)) == "inactive":
             return "stopped", reference
@@ -347,7 +384,7 @@ def _once(name: str, path: Path) -> tuple[str, str]:
                     "failed", f"{current} does not stay well; {runs} runs in its place"
                 )
             return "up_to_date", reference
-    _patiently(lambda: _switch(of, path, reference), deadline)
+    _patiently(lambda: _switch(of, path, reference), deadline, TRIES)
     return "updated", reference
 
 
@@ -357,36 +394,58 @@ def _path(name: str) -> Path:
 
 
 def update(name: str) -> int:
-    """Take up what is new, once, and tell; return the exit status."""
+    """Take up what is new, and tell; return the exit status."""
     with app.locked(name, "update"):
         engine.wait(supervisor.ENGINE_SECONDS)
         path = _path(name)
-        of = app.load(path)
-        reason, reference, bad = "", "", []
-        try:
-            result, reference = _once(name, path)
-        except FailedError as error:
-            result, reason = error.result, str(error)
-            if error.bad:
-                bad = [{"reference": error.bad, "reason": error.reason, "time": state.now()}]
-        except (RefusedError, engine.EngineError) as error:
-            result, reason = "failed", str(error)
-        if reason and path == app.staged(name):
-            # What was in force before stays in force, and the image may be well with that.
-            path.unlink(missing_ok=True)
-            bad = []
-        kept = _path(name)
-        with state.editing(app.load(kept) if kept.exists() else of) as known:
-            known["last_check"] = {
-                "time": state.now(),
-                "result": result,
-                "reason": reason or None,
-                "reference": reference or None,
-            }
-            known["rejected"] += bad
-        _tidy(name)
-        say(f"{of.image}: {result}" + (f": {reason}" if reason else ""))
-        return 1 if reason else 0
+        if not path.exists():
+            say(f"there is no {path}: the role docker_boot writes it")
+            return 1
+        status = _update(name, path)
+        # The role may have brought a configuration meanwhile, and it waits for this one to end.
+        if path != app.staged(name) and app.staged(name).exists():
+            status = _update(name, app.staged(name))
+        return status
+
+
+def _update(name: str, path: Path) -> int:
+    """Take up what is new with a configuration, and tell; return the exit status."""
+    of = app.load(path)
+    reason, reference, bad = "", "", []
+    try:
+        result, reference = _once(name, path)
+    except FailedError as error:
+        result, reason = error.result, str(error)
+        if error.bad:
+            bad = [{"reference": error.bad, "reason": error.reason, "time": state.now()}]
+    except (RefusedError, engine.EngineError) as error:
+        result, reason = "failed", str(error)
+    # Not foreseen; the state has to tell of it all the same.
+    except Exception as error:
+        traceback.print_exc()
+        result, reason = "failed", repr(error)
+    reason = of.hush(reason)
+    _take_back(name)
+    if reason and path == app.staged(name):
+        # What was in force before stays in force, and the image may be well with that.
+        path.unlink(missing_ok=True)
+        bad = []
+    kept = _path(name)
+    with state.editing(app.load(kept) if kept.exists() else of) as known:
+        known["last_check"] = {
+            "time": state.now(),
+            "result": result,
+            "reason": reason or None,
+            "reference": reference or None,
+        }
+        known["rejected"] = [
+            entry
+            for entry in known["rejected"]
+            if entry["reference"] not in {new["reference"] for new in bad}
+        ] + bad
+    _tidy(name)
+    say(f"{of.image}: {result}" + (f": {reason}" if reason else ""))
+    return 1 if reason else 0
 
 
 def fetch(name: str) -> int:
@@ -421,9 +480,9 @@ def settle(name: str) -> int:
     systemd calls this when the update has ended, however it did, and says how.
     """
     how = os.environ.get("SERVICE_RESULT", "")
+    _take_back(name)
     if how in {"success", "exit-code"}:
         return 0
-    _take_back(name)
     path = _path(name)
     if path.exists():
         with state.editing(app.load(path)) as known:
