@@ -49,3 +49,21 @@ def test_the_look_tells_what_the_playbook_asks() -> None:
     told = set(re.findall(r"\btell (\w+)", (ROOT / "playbooks/files/look.sh").read_text()))
     texts = [path.read_text() for path in (ROOT / "playbooks").rglob("*.yml")]
     assert set(re.findall(r"__bootstrap_device\.(\w+)", "".join(texts))) == told
+
+
+def test_what_the_playbook_tells_the_role_and_what_the_user_may_are_all_of_its_variables() -> None:
+    specs = yaml.safe_load((ROOT / "roles/docker_boot/meta/argument_specs.yml").read_text())
+    known = set(specs["argument_specs"]["main"]["options"])
+    told = {name for name in VARS if name.startswith("docker_boot_")}
+    allowed = set(VARS["__bootstrap_container_allowed"])
+    assert told | allowed == known
+    assert told & allowed == set()
+
+
+def test_the_playbook_names_the_units_of_both_forms() -> None:
+    camera_app = yaml.safe_load((ROOT / "roles/camera_app/vars/main.yml").read_text())
+    docker_boot = yaml.safe_load((ROOT / "roles/docker_boot/vars/main.yml").read_text())
+    assert VARS["__bootstrap_native_unit"] == camera_app["__camera_app_service"]
+    names = [docker_boot[f"__docker_boot_{what}"] for what in ("timer", "update", "service")]
+    units = [name.replace("{{ docker_boot_name }}", VARS["docker_boot_name"]) for name in names]
+    assert VARS["__bootstrap_app_units"] == units

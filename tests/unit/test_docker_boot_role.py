@@ -142,6 +142,24 @@ def _allowed(name: str, value: str) -> bool:
         ),
         ("secret", ["a", "db_password", "tls.key", ".netrc"], ["", ".", "..", "a/b", "a b", "a\n"]),
         (
+            "secret_path",
+            ["/etc/rpi_camera/camera-server.toml", "/a", "/.netrc"],
+            ["", "/", "a", "/a/", "/a:b", "/a b", "/a\n", "//a", "/a,b"],
+        ),
+        (
+            "unit",
+            ["camera-server.service", "docker-boot@camera.service", "a.socket", "a-b@c.timer"],
+            [
+                "",
+                "camera-server",
+                ".service",
+                "a.mount",
+                "a/b.service",
+                "a b.service",
+                "a.service\n",
+            ],
+        ),
+        (
             "volume",
             ["/a:/b", "/a b:/c:ro", "data:/var/lib/x:rw", "/:/host"],
             [

@@ -49,7 +49,9 @@ class App:
     fingerprint: str  # a digest of all of it
     ports: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)  # file names, and contents
+    # Where the container finds those that are not in /run/secrets.
+    secret_paths: dict[str, str] = field(default_factory=dict)
     volumes: list[str] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
     camera: bool = False

@@ -163,7 +163,10 @@ def _secrets(of: app.App, user: str, container: str) -> list[str]:
         app.write(folder / name, content, mode)
         if owner is not None:
             os.chown(folder / name, owner, -1)
-    return [f"--volume={folder}:/run/secrets:ro"]
+    return [
+        f"--volume={folder / name}:{of.secret_paths.get(name, f'/run/secrets/{name}')}:ro"
+        for name in of.secrets
+    ]
 
 
 def _camera_options() -> list[str]:
