@@ -169,6 +169,29 @@ docker_boot:
           returned: success
           type: str
           sample: *reference
+    trying:
+      description:
+        - What is being tried, or was when the device went down; V(null) else.
+      returned: success
+      type: dict
+      contains:
+        reference:
+          description: The image, by its digest.
+          returned: success
+          type: str
+          sample: *reference
+        times:
+          description: How many times it was begun; it is rejected after three that came to no end.
+          returned: success
+          type: int
+          sample: 1
+    pulled:
+      description:
+        - The images that were fetched for this app and are to be removed when nothing needs them.
+      returned: success
+      type: list
+      elements: str
+      sample: [*reference]
     last_switch:
       description:
         - How the last switch to another image or configuration ended; V(null) before the first.

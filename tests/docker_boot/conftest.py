@@ -43,6 +43,9 @@ def configuration(the_pi: Pi) -> str:
 def pi(the_pi: Pi, configuration: str) -> Pi:
     """Return the Pi with the first image running as the scenario has it, whatever was before."""
     wanted = the_pi.push(FIRST)
+    if not the_pi.configuration():
+        play = the_pi.apply()
+        assert play.went_well, play.output
     if the_pi.configuration() != configuration:
         update = the_pi.take_up(configuration)
         assert update.went_well, update.said

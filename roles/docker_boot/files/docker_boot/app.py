@@ -82,7 +82,9 @@ class App:
 
     def hush(self, text: str) -> str:
         """Return what a container or a registry said as others may read it: short, no secrets."""
-        secrets = [*self.secrets.values(), (self.registry or {}).get("password", "")]
+        # A file that has a place of its own is a configuration, of which a server speaks.
+        secrets = [text for name, text in self.secrets.items() if name not in self.secret_paths]
+        secrets.append((self.registry or {}).get("password", ""))
         for secret in secrets:
             for line in secret.splitlines():
                 text = text.replace(line, "…") if len(line) >= SHORTEST_SECRET else text
