@@ -223,8 +223,8 @@ def test_what_was_rejected_is_forgotten_when_the_tag_moves_on() -> None:
 
 
 def test_a_way_back_gives_a_candidate_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
-    monkeypatch.setattr(update, "_systemctl", lambda *words: called.append(words) or "")
+    called: list[tuple[str, ...]] = []
+    monkeypatch.setattr(update, "_systemctl", lambda *words: called.append(words))
     supervisor.candidate("camera").write_text("{}")
     monkeypatch.setenv("SERVICE_RESULT", "exit-code")
     assert update.settle("camera") == 0
