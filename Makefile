@@ -13,7 +13,7 @@ LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser devices bootstrap image-test bench-boot bench-bootstrap bench-server image image-arm64 vm-check requirements clean
+.PHONY: help demo demo-down demo-test test quick lint sanity unit galaxy docs server browser devices bootstrap deployment image-test bench-boot bench-bootstrap bench-server image image-arm64 vm-check requirements clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -74,6 +74,9 @@ molecule-%: $(READY)  ## One of Molecule's scenarios: default, camera_app or doc
 
 bootstrap: $(READY)  ## What bootstrap does with a bare device before the role comes
 	python -m pytest -v tests/bootstrap --group=bootstrap
+
+deployment: $(READY)  ## bootstrap_deployment: from the native server to a container and back, under a viewer
+	python -m pytest -v tests/deployment
 
 image-test: $(READY)  ## The workflow of examples/camera-repo, from a commit to the image that a device pulls
 	python -m pytest -v tests/image

@@ -79,17 +79,12 @@ def _refused(pi: Pi) -> bool:
 
 
 @pytest.fixture(scope="module")
-def native(the_pi: Pi) -> Iterator[Pi]:
-    """Return the Pi with the native server alone, as each test leaves it; then it has neither."""
-    the_pi.push(FIRST)
-    play = the_pi.apply(docker_boot_state="absent")
-    assert play.went_well, play.output
+def native(the_pi: Pi) -> Pi:
+    """Return the Pi with the native server alone, as each test leaves it."""
     play = _bootstrap(the_pi)
     assert play.went_well, play.output
     assert _width(the_pi) == NATIVE_WIDTH
-    yield the_pi
-    play = _bootstrap(the_pi, camera_app_state="absent")
-    assert play.went_well, play.output
+    return the_pi
 
 
 @contextmanager
