@@ -117,6 +117,7 @@ def test_check_mode_and_a_second_run_change_nothing(pi: Pi) -> None:
     assert _files(pi) == before
 
 
+@pytest.mark.slow
 def test_a_wrong_password_leaves_what_was_before(pi: Pi, hub: Registry, watching: Watching) -> None:
     before = pi.configuration()
     with watching("a wrong password"):
@@ -128,6 +129,7 @@ def test_a_wrong_password_leaves_what_was_before(pi: Pi, hub: Registry, watching
     assert pi.run(f"stat --format='%a %U' {CONFIG}").strip() == "600 root"
 
 
+@pytest.mark.slow
 def test_secrets_are_files_that_only_the_image_s_user_reads(pi: Pi) -> None:
     play = pi.apply("-vvv", docker_boot_secrets=[{"name": "door.key", "content": PRIVATE}])
     assert play.went_well, play.output
@@ -149,6 +151,7 @@ def test_secrets_are_files_that_only_the_image_s_user_reads(pi: Pi) -> None:
     assert pi.run(f"stat --format=%a /run/rpi_camera/docker_boot/{USE}").strip() == "700"
 
 
+@pytest.mark.slow
 def test_a_digest_that_is_pinned_stays(pi: Pi, hub: Registry) -> None:
     pinned = pi.push("good-2")
     assert pi.configure(image=pinned).went_well
@@ -161,6 +164,7 @@ def test_a_digest_that_is_pinned_stays(pi: Pi, hub: Registry) -> None:
     assert pi.streams("good-2")
 
 
+@pytest.mark.slow
 def test_a_camera_is_granted_anew_at_each_start_and_nothing_else(pi: Pi) -> None:
     play = pi.apply(docker_boot_camera=True)
     assert play.went_well, play.output
@@ -177,6 +181,7 @@ def test_a_camera_is_granted_anew_at_each_start_and_nothing_else(pi: Pi) -> None
     assert pi.container(".Id") != first
 
 
+@pytest.mark.slow
 def test_two_apps_on_one_device_know_nothing_of_each_other(pi: Pi) -> None:
     first = pi.container(".Id")
     other = {"docker_boot_name": "attic", "docker_boot_ports": ["8081:8080"]}
@@ -201,6 +206,7 @@ def test_two_apps_on_one_device_know_nothing_of_each_other(pi: Pi) -> None:
     assert pi.run("ls /etc/rpi_camera/docker_boot").split() == [f"{USE}.json"]
 
 
+@pytest.mark.slow
 def test_the_state_is_told_to_ansible_and_to_prometheus(pi: Pi) -> None:
     folder = "/var/lib/prometheus/node-exporter"
     pi.run(f"mkdir -p {folder}")
@@ -231,6 +237,7 @@ def test_the_state_is_told_to_ansible_and_to_prometheus(pi: Pi) -> None:
     assert answer["docker_boot"] == pi.state()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["stopped", "absent"])
 def test_what_is_left_when_it_goes(pi: Pi, state: str) -> None:
     pi.run(
