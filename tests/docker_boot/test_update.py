@@ -209,7 +209,8 @@ def test_a_corrupt_layer(pi: Pi, hub: Registry, watching: Watching) -> None:
     wanted = pi.push(f"big-{MEGABYTES}")
     with watching("a corrupt layer"), hub.corrupt(pi.variants.own_layer(TAG)):
         pi.begin_update()
-        eventually("it is tried again", lambda: "the next try is in" in pi.last_words())
+        # The engine itself tries it five times, with growing gaps.
+        eventually("it is tried again", lambda: "the next try is in" in pi.last_words(), 180)
         assert "verification failed" in pi.last_words()
     eventually("the update ends", lambda: not pi.updating())
     assert pi.current() == wanted
