@@ -59,7 +59,8 @@ def _files(pi: Pi) -> list[str]:
     """Return what there is of the role on the device, with its content."""
     return pi.run(
         "cd / && find etc/rpi_camera etc/systemd/system opt/rpi_camera var/lib/rpi_camera"
-        " -type f -exec sha256sum {} + | sort; docker ps --quiet --no-trunc; docker images --quiet | sort"
+        " -type f -exec sha256sum {} + | sort; docker ps --quiet --no-trunc"
+        "; docker images --quiet | sort"
     ).splitlines()
 
 
