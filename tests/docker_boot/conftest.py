@@ -42,6 +42,8 @@ def configuration(the_pi: Pi) -> str:
 @pytest.fixture
 def pi(the_pi: Pi, configuration: str) -> Pi:
     """Return the Pi with the first image running as the scenario has it, whatever was before."""
+    # One that is started while another ends is that other one, to systemd.
+    eventually("no update is under way", lambda: not the_pi.updating())
     wanted = the_pi.push(FIRST)
     if not the_pi.configuration():
         play = the_pi.apply()

@@ -175,7 +175,8 @@ class Pi:
     def updating(self) -> bool:
         """Whether an update is under way."""
         ask = f"systemctl show --value --property=ActiveState {UPDATE}"
-        return self.run(ask).strip() == "activating"
+        # The latter is when what a broken-off one has left is taken back.
+        return self.run(ask).strip() in {"activating", "deactivating"}
 
     def state(self) -> dict[str, Any]:
         """Return what the role's state file on it says."""

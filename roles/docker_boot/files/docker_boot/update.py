@@ -34,6 +34,7 @@ START_SECONDS = 120.0
 # So many times may the engine or the device go down while an image is tried.
 TRIES = 3
 POLL_SECONDS = 0.2
+SETTLE_SECONDS = 15.0
 
 
 class FailedError(Exception):
@@ -359,6 +360,16 @@ def _wanted(of: app.App, path: Path, deadline: float) -> registry.Found:
     return found
 
 
+def _runs(name: str, wanted: str) -> str:
+    """Return what runs; the service may be about to go back to what is wanted."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        runs = state.reference(state.load(name)["running"])
+        if runs == wanted or time.monotonic() > deadline:
+            return runs
+        time.sleep(POLL_SECONDS)
+
+
 def _once(name: str, path: Path) -> tuple[str, str]:
     """Look once for what is new, and take it up; return the result and the image.
 
@@ -371,7 +382,7 @@ def _once(name: str, path: Path) -> tuple[str, str]:
     found = _wanted(of, path, deadline)
     reference = found.reference
     known = state.load(name)
-    current, runs = state.reference(known["current"]), state.reference(known["running"])
+    current = state.reference(known["current"])
     fetched = _fetch(of, found, deadline)
     _verify(of, reference)
     engine.tag(supervisor.present(name, reference), *app.local(name, reference))
@@ -379,6 +390,7 @@ def _once(name: str, path: Path) -> tuple[str, str]:
         if current and _systemctl("is-active", _service(name)) == "inactive":
             return "stopped", reference
         if reference == current and not fetched:
+            runs = _runs(name, current)
             if runs and runs != current:
                 raise FailedError(
                     "failed", f"{current} does not stay well; {runs} runs in its place"
