@@ -188,7 +188,7 @@ def test_what_skopeo_says_is_worth_another_try_or_not(
 ) -> None:
     monkeypatch.setattr(registry, "_clock", lambda: "")
     judged = registry._judge(words, "hub")
-    assert type(judged) is kind
+    assert isinstance(judged, kind)
     assert said in str(judged)
 
 
