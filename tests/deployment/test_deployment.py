@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from tests.device.conftest import FREEZE
+from tests.device.conftest import FREEZE, Device
 from tests.docker_boot.pi import FIRST, PI, SERVICE, TAG, Pi
 from tests.lab import device as lab
-from tests.lab.console import BIN, CACHE, environment
 from tests.lab.variants import LAST_WORDS, width
 from tests.play import Play
 from tests.viewer import Viewer, Watcher
@@ -33,21 +31,14 @@ def _bootstrap(pi: Pi, *options: str, **variables: object) -> Play:
         "docker_boot_stop_seconds": 5,
     }
     home = lab.folder(pi.group)
-    done = subprocess.run(
-        [
-            *[str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap"],
-            *["--inventory", str(home / "inventory.yml"), "--limit", PI],
-            *["--extra-vars", f"@{home / 'registry.yml'}"],
-            *["--extra-vars", json.dumps(own | variables), *options],
-        ],
-        env=environment(pi.group),
-        cwd=CACHE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+    told = (
+        "--extra-vars",
+        f"@{home / 'registry.yml'}",
+        "--extra-vars",
+        json.dumps(own | variables),
     )
-    return Play(done.returncode == 0, done.stdout)
+    device = Device(pi.group, PI, "")
+    return device.bootstrap_all(home / "inventory.yml", "--limit", PI, *told, *options)
 
 
 def _contain(pi: Pi, *options: str, **variables: object) -> Play:
