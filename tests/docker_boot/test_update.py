@@ -86,8 +86,7 @@ def test_two_updates_at_once_make_one_switch(pi: Pi, watching: Watching) -> None
     wanted = pi.push("good-2")
     cursor = pi.cursor()
     by_hand = (
-        "export PYTHONPATH=/opt/rpi_camera/docker_boot"
-        f"; for n in 1 2 3; do python3 -B -m docker_boot update {USE} & done; wait"
+        f"for n in 1 2 3; do python3 -B /opt/rpi_camera/docker_boot.pyz update {USE} & done; wait"
     )
     with watching("two updates at once", "good-2"):
         pi.begin_update()

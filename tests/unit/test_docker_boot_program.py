@@ -224,9 +224,35 @@ def test_what_was_rejected_is_forgotten_when_the_tag_moves_on() -> None:
 
 def test_a_way_back_gives_a_candidate_up(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[tuple[str, ...]] = []
-    monkeypatch.setattr(update, "_systemctl", lambda *words: called.append(words))
+    monkeypatch.setattr(update, "systemctl", lambda *words: called.append(words))
     supervisor.candidate("camera").write_text("{}")
     monkeypatch.setenv("SERVICE_RESULT", "exit-code")
     assert update.settle("camera") == 0
     assert not supervisor.candidate("camera").exists()
     assert called == [("reload", "docker-boot@camera.service")]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_was_stopped_for_a_container_runs_again_unless_one_was_kept(
+    monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    called: list[tuple[str, ...]] = []
+
+    def systemctl(*words: str) -> str:
+        called.append(words)
+        return "active" if words == ("is-active", "native.service") else "inactive"
+
+    monkeypatch.setattr(supervisor, "systemctl", systemctl)
+    monkeypatch.setattr(update, "systemctl", systemctl)
+    supervisor._make_way(_app(replaces=["native.service", "other.service"]))
+    assert called[-1] == ("stop", "native.service", "other.service")
+    assert supervisor.darkness("camera").exists()
+    if kept:
+        _state(current=OLD)
+    called.clear()
+    update._take_back("camera")
+    again = [("stop", "docker-boot@camera.service"), ("start", "native.service")]
+    assert called == ([] if kept else again)
+    called.clear()
+    update._take_back("camera")
+    assert called == [], "it is done once"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -224,11 +227,51 @@ def test_the_defaults_are_allowed() -> None:
         assert limits["least"] <= value <= limits["most"]
 
 
-def test_what_is_copied_to_the_device_is_there() -> None:
-    root = ROLE.parents[1]
-    for name in VARS["__docker_boot_module_utils_files"]:
-        assert (root / "plugins/module_utils" / name).exists()
-    assert (root / "files/server/container/run_options.py").exists()
+def _packed(collection: Path, archive: Path) -> bytes:
+    pack = str(ROLE / "files/pack.py")
+    subprocess.run([sys.executable, pack, str(archive), str(collection)], check=True)
+    return archive.read_bytes()
+
+
+def test_the_archive_is_the_same_wherever_and_whenever_the_files_were_written(
+    tmp_path: Path,
+) -> None:
+    copy = tmp_path / "copy"
+    for folder in ("roles/docker_boot/files", "files/server/container", "plugins/module_utils"):
+        shutil.copytree(ROLE.parents[1] / folder, copy / folder, copy_function=shutil.copyfile)
+    packed = _packed(ROLE.parents[1], tmp_path / "one.pyz")
+    assert _packed(copy, tmp_path / "two.pyz") == packed
+    with (copy / "roles/docker_boot/files/docker_boot/state.py").open("a") as file:
+        file.write("# Newer.\n")
+    assert _packed(copy, tmp_path / "two.pyz") != packed
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "docker_boot.update",
+        "run_options",
+        "ansible_collections.rpi_camera.fleet.plugins.module_utils._stream",
+        "ansible_collections.rpi_camera.fleet.plugins.module_utils._target",
+    ],
+)
+def test_python_finds_all_that_it_needs_in_the_archive(tmp_path: Path, module: str) -> None:
+    archive = tmp_path / "program.pyz"
+    _packed(ROLE.parents[1], archive)
+    # Without this environment's own packages, of which some have the same names.
+    find = f"import importlib; print(importlib.import_module({module!r}).__file__)"
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", find],
+        env={"PYTHONPATH": str(archive)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.startswith(f"{archive}/")
+    told = subprocess.run(
+        [sys.executable, str(archive), "--help"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert "update" in told.stdout
 
 
 def _unit(name: str, **changes: object) -> dict[str, dict[str, list[str]]]:
@@ -243,7 +286,7 @@ def _unit(name: str, **changes: object) -> dict[str, dict[str, list[str]]]:
         _environment()
         .from_string((UNITS / name).read_text())
         .render(
-            variables | {"__docker_boot_program": "/opt/rpi_camera/docker_boot"} | changes,
+            variables | {"__docker_boot_command": ["/usr/bin/python3", "program"]} | changes,
         )
     )
     assert "{{" not in text
@@ -265,9 +308,8 @@ def test_the_service_waits_for_no_network_and_never_gives_up() -> None:
     assert unit["Unit"]["StartLimitIntervalSec"] == ["0"]
     service = unit["Service"]
     assert service["Restart"] == ["always"]
-    assert service["ExecStart"] == ["/usr/bin/python3 -B -m docker_boot run camera"]
+    assert service["ExecStart"] == ["/usr/bin/python3 program run camera"]
     assert service["TimeoutStopSec"] == ["44"]
-    assert service["Environment"] == ["PYTHONPATH=/opt/rpi_camera/docker_boot"]
 
 
 @pytest.mark.parametrize("camera", [False, True])
@@ -314,8 +356,8 @@ def test_an_update_comes_after_the_service_and_has_an_end() -> None:
     )
     assert unit["Unit"]["After"] == ["docker-boot@camera.service"]
     service = unit["Service"]
-    assert service["ExecStart"] == ["/usr/bin/python3 -B -m docker_boot update camera"]
-    assert service["ExecStopPost"] == ["/usr/bin/python3 -B -m docker_boot settle camera"]
+    assert service["ExecStart"] == ["/usr/bin/python3 program update camera"]
+    assert service["ExecStopPost"] == ["/usr/bin/python3 program settle camera"]
     assert service["TimeoutStartSec"] == ["768"]
 
 

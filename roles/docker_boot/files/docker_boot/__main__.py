@@ -1,4 +1,4 @@
-"""The commands that the units run: `python3 -m docker_boot COMMAND NAME`."""
+"""The commands that the units run: `docker_boot.pyz COMMAND NAME`."""
 
 from __future__ import annotations
 

@@ -54,6 +54,8 @@ class App:
     secret_paths: dict[str, str] = field(default_factory=dict)
     volumes: list[str] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
+    # Units of systemd in whose place the container comes.
+    replaces: list[str] = field(default_factory=list)
     camera: bool = False
     registry: dict[str, str] | None = None
     health: Health = field(default_factory=Health)

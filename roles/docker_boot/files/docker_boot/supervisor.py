@@ -26,7 +26,8 @@ from typing import Any
 
 from . import app, engine, health, state
 
-RUN_OPTIONS = Path(__file__).parents[1] / "run_options.py"
+# The archive that this program is, or the folder that it lies in.
+PROGRAM = Path(__file__).parents[1]
 ENGINE_SECONDS = 240.0
 # So many starts of the last good image in a row that did not go well, and the one before it gets
 # its turn, and then again: a camera that is unplugged makes both fail, and neither is to blame.
@@ -92,6 +93,19 @@ def verdict(name: str) -> Path:
 def darkness(name: str) -> Path:
     """Return the file that says since when the old container is asked to end (s, monotonic)."""
     return app.runtime(name) / "dark"
+
+
+def replaced(name: str) -> Path:
+    """Return the file that names the units that were stopped for a container not yet kept."""
+    return app.runtime(name) / "replaced"
+
+
+def systemctl(*arguments: str) -> str:
+    """Have systemd do something, and return what it prints."""
+    done = subprocess.run(
+        ["/usr/bin/systemctl", *arguments], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
 
 
 def _secret_folder(name: str, container: str) -> Path:
@@ -172,7 +186,11 @@ def _secrets(of: app.App, user: str, container: str) -> list[str]:
 def _camera_options() -> list[str]:
     """Return the options for this device's cameras, which are others after each boot."""
     asked = subprocess.run(
-        [sys.executable, "-B", str(RUN_OPTIONS)], capture_output=True, text=True, check=False
+        [sys.executable, "-B", "-m", "run_options"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PROGRAM)},
+        check=False,
     )
     if asked.stderr:
         say(asked.stderr.strip())
@@ -254,6 +272,27 @@ def _clear(name: str, keep: str) -> None:
             engine.rename(found["Id"], f"{name}.stuck-{found['Id'][:12]}")
 
 
+def _make_way(of: app.App) -> None:
+    """Stop the units in whose place the container comes, and note which of them ran."""
+    running = [
+        unit
+        for unit in of.replaces
+        if systemctl("is-active", unit) in {"active", "activating", "reloading"}
+    ]
+    if running:
+        app.write(replaced(of.name), "\n".join(running), 0o600)
+        _begin_darkness(of.name)
+    # One that is about to be started is not, then.
+    if of.replaces:
+        systemctl("stop", *of.replaces)
+
+
+def _begin_darkness(name: str) -> None:
+    # The first that is asked to end begins it, and a way back ends it.
+    if not darkness(name).exists():
+        darkness(name).write_text(str(time.monotonic()))
+
+
 def replace(choice: Choice, old: Running | None) -> Running:
     """Put a container of this choice in the old one's place.
 
@@ -266,10 +305,10 @@ def replace(choice: Choice, old: Running | None) -> Running:
     name = choice.app.name
     _clear(name, old.container if old else "")
     container = _create(choice, f"{name}.next" if old else name)
-    if old:
-        # The first that is asked to end begins it, and a way back ends it.
-        if not darkness(name).exists():
-            darkness(name).write_text(str(time.monotonic()))
+    if not old:
+        _make_way(choice.app)
+    else:
+        _begin_darkness(name)
         if old.choice.candidate:
             engine.remove(old.container)
         else:

@@ -7,7 +7,6 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import time
 import traceback
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 
 from . import app, engine, health, registry, state, supervisor
 from .registry import LaterError, RefusedError
-from .supervisor import say
+from .supervisor import say, systemctl
 
 Result = TypeVar("Result")
 
@@ -50,17 +49,10 @@ def _service(name: str) -> str:
     return f"docker-boot@{name}.service"
 
 
-def _systemctl(*arguments: str) -> str:
-    done = subprocess.run(
-        ["/usr/bin/systemctl", *arguments], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
-
-
 def _reload(name: str) -> None:
     """Have the service look anew at what is wanted; started if it does not run."""
-    _systemctl("start", _service(name))
-    _systemctl("reload", _service(name))
+    systemctl("start", _service(name))
+    systemctl("reload", _service(name))
 
 
 def _patiently(what: Callable[[], Result], deadline: float, tries: int = 0) -> Result:
@@ -387,7 +379,7 @@ def _once(name: str, path: Path) -> tuple[str, str]:
     _verify(of, reference)
     engine.tag(supervisor.present(name, reference), *app.local(name, reference))
     if path != app.staged(name):
-        if current and _systemctl("is-active", _service(name)) == "inactive":
+        if current and systemctl("is-active", _service(name)) == "inactive":
             return "stopped", reference
         if reference == current and not fetched:
             runs = _runs(name, current)
@@ -483,7 +475,22 @@ def _take_back(name: str) -> None:
     if supervisor.candidate(name).exists():
         supervisor.candidate(name).unlink(missing_ok=True)
         say("the switch was broken off; going back")
-        _systemctl("reload", _service(name))
+        systemctl("reload", _service(name))
+    _give_back(name)
+
+
+def _give_back(name: str) -> None:
+    """Start the units again that were stopped for a container, if none was ever kept."""
+    try:
+        units = supervisor.replaced(name).read_text().split()
+    except FileNotFoundError:
+        return
+    if not state.reference(state.load(name)["current"]):
+        # It may still have the port, and has nothing else to run.
+        systemctl("stop", _service(name))
+        say(f"{' and '.join(units)} again in its place")
+        systemctl("start", *units)
+    supervisor.replaced(name).unlink(missing_ok=True)
 
 
 def settle(name: str) -> int:
