@@ -145,21 +145,3 @@ def test_from_native_to_a_container_and_back(native: Pi) -> None:
     assert _active(native) == ["active", "inactive"]
     assert native.run("docker ps --all --quiet") == ""
     assert "docker_boot" not in native.run("ls /opt/rpi_camera /etc/rpi_camera")
-
-
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({"docker_boot_image": ""}, "docker_boot_image is not set"),
-        ({"docker_boot_ports": ["80:80"]}, "docker_boot_ports: with bootstrap_deployment"),
-        ({"docker_boot_update_interval": "6"}, "docker_boot_update_interval is"),
-        ({"bootstrap_deployment": "podman"}, "allowed is native or container"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_before_the_first_change(
-    the_pi: Pi, variables: dict[str, object], words: str
-) -> None:
-    play = _contain(the_pi, **variables)
-    assert not play.went_well
-    assert words in " ".join(play.output.split())
-    assert play.changed == 0

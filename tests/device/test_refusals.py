@@ -19,6 +19,10 @@ DOCUMENTED = " ".join(
 CAMERA = {"name": "door", "source": "test-pattern"}
 REAL = {"name": "door", "source": "picamera2"}
 FILM = {"name": "door", "source": "replay"}
+CONTAINER: dict[str, object] = {
+    "bootstrap_deployment": "container",
+    "docker_boot_image": "hub:5000/camera:stable",
+}
 ANNA = {"name": "anna", "password": "correct horse"}
 
 CASES: dict[str, tuple[dict[str, object], str]] = {
@@ -198,6 +202,22 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
     "feature": (
         {"bootstrap_features": ["camera_app", "toaster"]},
         "bootstrap_features is ['camera_app', 'toaster']; allowed is ['camera_app']",
+    ),
+    "deployment": (
+        {"bootstrap_deployment": "docker"},
+        "bootstrap_deployment is docker; allowed is native or container",
+    ),
+    "container without an image": (
+        {"bootstrap_deployment": "container"},
+        "bootstrap_deployment is container, and docker_boot_image is not set; allowed is",
+    ),
+    "container's port": (
+        CONTAINER | {"docker_boot_ports": ["80:80"]},
+        "docker_boot_ports: with bootstrap_deployment container the playbook sets that itself",
+    ),
+    "container's updates": (
+        CONTAINER | {"docker_boot_update_interval": "30"},
+        'docker_boot_update_interval is "30"; allowed is a time with its unit',
     ),
 }
 

@@ -10,7 +10,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.docker_boot.conftest import Watching
-from tests.docker_boot.pi import CONFIG, FIRST, PI, SERVICE, STATE, TAG, UPDATE, USE, Pi, eventually
+from tests.docker_boot.pi import CONFIG, FIRST, PI, SERVICE, STATE, UPDATE, USE, Pi, eventually
 from tests.lab import device as lab
 from tests.lab.console import BIN, environment
 from tests.lab.registry import Registry
@@ -106,15 +106,11 @@ def test_bad_input_is_refused_before_any_change(pi: Pi) -> None:
     assert _files(pi) == before
 
 
-def test_check_mode_and_a_second_run_change_nothing(pi: Pi) -> None:
+def test_check_mode_tells_and_writes_nothing(pi: Pi) -> None:
     before = _files(pi)
     would = pi.apply("--check", docker_boot_env={"CAMERA_SERVER_FPS": 10})
     assert would.went_well, would.output
     assert would.changed > 0
-    assert _files(pi) == before
-    again = pi.apply()
-    assert again.went_well, again.output
-    assert again.changed == 0
     assert _files(pi) == before
 
 
@@ -131,8 +127,22 @@ def test_a_wrong_password_leaves_what_was_before(pi: Pi, hub: Registry, watching
 
 
 @pytest.mark.slow
-def test_secrets_are_files_that_only_the_image_s_user_reads(pi: Pi) -> None:
-    play = pi.apply("-vvv", docker_boot_secrets=[{"name": "door.key", "content": PRIVATE}])
+def test_a_digest_that_is_pinned_stays(pi: Pi, hub: Registry) -> None:
+    pinned = pi.push("good-2")
+    assert pi.configure(image=pinned).went_well
+    assert pi.state()["pinned"] is True
+    pi.push("good-3")
+    with hub.stopped():
+        update = pi.update()
+    assert update.went_well, "nobody has to be asked"
+    assert pi.current() == pinned
+    assert pi.streams("good-2")
+
+
+@pytest.mark.slow
+def test_secrets_are_files_of_the_image_s_user_and_a_camera_is_all_that_is_granted(pi: Pi) -> None:
+    secret = {"name": "door.key", "content": PRIVATE}
+    play = pi.apply("-vvv", docker_boot_secrets=[secret], docker_boot_camera=True)
     assert play.went_well, play.output
     assert PRIVATE not in play.output
     assert pi.run(f"docker exec {USE} cat /run/secrets/door.key") == PRIVATE
@@ -151,24 +161,6 @@ def test_secrets_are_files_that_only_the_image_s_user_reads(pi: Pi) -> None:
     }
     assert pi.run(f"stat --format=%a /run/rpi_camera/docker_boot/{USE}").strip() == "700"
 
-
-@pytest.mark.slow
-def test_a_digest_that_is_pinned_stays(pi: Pi, hub: Registry) -> None:
-    pinned = pi.push("good-2")
-    assert pi.configure(image=pinned).went_well
-    assert pi.state()["pinned"] is True
-    pi.push("good-3")
-    with hub.stopped():
-        update = pi.update()
-    assert update.went_well, "nobody has to be asked"
-    assert pi.current() == pinned
-    assert pi.streams("good-2")
-
-
-@pytest.mark.slow
-def test_a_camera_is_granted_anew_at_each_start_and_nothing_else(pi: Pi) -> None:
-    play = pi.apply(docker_boot_camera=True)
-    assert play.went_well, play.output
     assert "DeviceAllow=char-media rw" in pi.run(f"systemctl cat {SERVICE}")
     host = pi.container(".HostConfig")
     assert host["ReadonlyRootfs"]
@@ -239,37 +231,32 @@ def test_the_state_is_told_to_ansible_and_to_prometheus(pi: Pi) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("state", ["stopped", "absent"])
-def test_what_is_left_when_it_goes(pi: Pi, state: str) -> None:
+def test_what_is_left_when_it_goes(pi: Pi) -> None:
     pi.run(
         f"docker tag {pi.image}@{pi.current().rpartition('@')[2]} neighbour:1"
         " && docker run --detach --name neighbour --entrypoint sleep neighbour:1 infinity"
     )
+    engine = pi.run("systemctl show --value --property=MainPID docker")
     try:
-        engine = pi.run("systemctl show --value --property=MainPID docker")
-        play = pi.apply(docker_boot_state=state)
-        assert play.went_well, play.output
-        assert pi.apply(docker_boot_state=state).changed == 0
-        assert pi.container() is None
-        assert pi.container(".State.Running", "neighbour") is True
-        assert pi.run("systemctl show --value --property=MainPID docker") == engine
-        left = pi.run(
+        for state in ("stopped", "absent"):
+            play = pi.apply(docker_boot_state=state)
+            assert play.went_well, play.output
+            assert pi.container() is None
+            assert pi.container(".State.Running", "neighbour") is True
+            assert pi.run("systemctl show --value --property=MainPID docker") == engine
+            if state == "stopped":
+                assert pi.run(f"systemctl is-enabled {SERVICE} || :").strip() == "disabled"
+                # Nothing starts it behind our back.
+                pi.run(f"systemctl start {UPDATE} || :")
+                assert pi.container() is None
+                assert STATE in pi.run(f"ls {STATE}")
+            assert pi.apply(docker_boot_state=state).changed == 0
+        left = (
             "ls -d /etc/systemd/system/docker-boot* /etc/rpi_camera /opt/rpi_camera"
             f" /var/lib/rpi_camera /run/rpi_camera/docker_boot/{USE} 2>/dev/null || :"
         )
-        if state == "absent":
-            assert left == ""
-            names = pi.run("docker images --format '{{.Repository}}'").split()
-            assert names == ["neighbour"]
-        else:
-            assert pi.run(f"systemctl is-enabled {SERVICE} || :").strip() == "disabled"
-            # Nothing starts it behind our back.
-            pi.run(f"systemctl start {UPDATE} || :")
-            assert pi.container() is None
-            assert STATE in pi.run(f"ls {STATE}")
-        play = pi.apply()
-        assert play.went_well, play.output
-        assert pi.streams(FIRST)
-        assert TAG in pi.state()["image"]
+        assert pi.run(left) == ""
+        names = pi.run("docker images --format '{{.Repository}}'").split()
+        assert names == ["neighbour"]
     finally:
         pi.run("docker rm --force neighbour; docker rmi neighbour:1")

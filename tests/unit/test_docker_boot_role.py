@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -228,9 +229,15 @@ def test_the_defaults_are_allowed() -> None:
 
 
 def _packed(collection: Path, archive: Path) -> bytes:
-    pack = str(ROLE / "files/pack.py")
-    subprocess.run([sys.executable, pack, str(archive), str(collection)], check=True)
-    return archive.read_bytes()
+    packed = subprocess.run(
+        [sys.executable, str(ROLE / "files/pack.py"), str(collection), str(archive)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    content = archive.read_bytes()
+    assert packed.stdout.strip() == hashlib.sha256(content).hexdigest()
+    return content
 
 
 def test_the_archive_is_the_same_wherever_and_whenever_the_files_were_written(

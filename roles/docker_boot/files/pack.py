@@ -1,11 +1,13 @@
-"""Packs the program that devices run into one archive: `python3 pack.py ARCHIVE COLLECTION`.
+"""Packs the program that devices run into one archive: `python3 pack.py COLLECTION [ARCHIVE]`.
 
-Python runs it as it is. The same files give the same archive, byte by byte and wherever they lie,
-so that a device is seen to have it already.
+Python runs it as it is. It prints the archive's SHA-256: the same files give the same archive, byte
+by byte and wherever they lie, so that a device is seen to have it already.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import sys
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -36,11 +38,15 @@ def contents(collection: Path) -> dict[str, bytes]:
 
 
 def main() -> None:
-    """Write it."""
-    archive, collection = map(Path, sys.argv[1:])
+    """Write it, if it has a place, and print its digest."""
+    collection, *places = map(Path, sys.argv[1:])
+    archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
         for name, content in contents(collection).items():
             packed.writestr(zipfile.ZipInfo(name, DATE), content)
+    for place in places:
+        place.write_bytes(archive.getvalue())
+    print(hashlib.sha256(archive.getvalue()).hexdigest())
 
 
 if __name__ == "__main__":
