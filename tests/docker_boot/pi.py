@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +17,10 @@ import yaml
 from tests.conftest import ROOT
 from tests.lab import device as lab
 from tests.lab import registry
-from tests.lab.console import BIN, LabError, environment
+from tests.lab.console import LabError
 from tests.lab.registry import Registry
 from tests.lab.variants import SICK, Variants, width
-from tests.play import Play
+from tests.play import Play, run_playbook
 from tests.viewer import Viewer, Watcher
 
 PI, HUB = "pi", "hub"
@@ -125,19 +124,8 @@ class Pi:
             options: further ones of ansible-playbook.
             variables: the role's, by their whole names.
         """
-        done = subprocess.run(
-            [
-                *[str(BIN / "ansible-playbook"), str(SCENARIO / "converge.yml")],
-                *["--inventory", str(lab.folder(self.group) / "inventory.yml")],
-                *["--limit", PI, "--extra-vars", json.dumps(variables), *options],
-            ],
-            env=environment(self.group),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return Play(done.returncode == 0, done.stdout)
+        told = ("--limit", PI, "--extra-vars", json.dumps(variables), *options)
+        return run_playbook(self.group, SCENARIO / "converge.yml", *told)
 
     def configuration(self) -> str:
         """Return its configuration, as it is in force; nothing if there is none."""
