@@ -25,6 +25,9 @@ from tests.viewer import Viewer, Watcher
 
 PI, HUB = "pi", "hub"
 DEVICES = (f"{PI}@docker", f"{HUB}@docker")
+# Another one, of the release before, to which the role brings the engine.
+OLD = "old"
+OLD_DEVICE = f"{OLD}@bookworm"
 LOGIN = "anna"
 SCENARIO = ROOT / "molecule" / "docker_boot"
 VARIABLES: dict[str, Any] = yaml.safe_load((SCENARIO / "vars" / "camera.yml").read_text())
@@ -64,9 +67,10 @@ class Update:
 
 @dataclass
 class Pi:
-    """The Pi, by the lab's group of it and of the hub, which has the registry."""
+    """A Pi, by the lab's group of it and of the hub, which has the registry."""
 
     group: str
+    name: str = PI
 
     @property
     def _login(self) -> Path:
@@ -93,7 +97,7 @@ class Pi:
         return self.variants.repository
 
     def prepare(self) -> None:
-        """Serve a registry to it that has an image, and write down the login."""
+        """Serve a registry to it that has an image, and write down the login; then `join`."""
         password = secrets.token_urlsafe(18)
         self._login.touch(mode=0o600)
         login = {"username": LOGIN, "password": password}
@@ -101,10 +105,14 @@ class Pi:
         self._login.write_text(yaml.safe_dump(variables))
         hub = self._registry(password)
         hub.serve()
-        registry.trust(self.group, PI, hub.ca)
         variants = Variants(hub)
         variants.push_base()
         variants.push(FIRST, TAG)
+        self.join()
+
+    def join(self) -> None:
+        """Have it believe the registry that is served, and have what variants look at."""
+        registry.trust(self.group, self.name, self.hub.ca)
         self.run(f"mkdir -p {SICK_FOLDER}")
 
     def push(self, variant: str) -> str:
@@ -115,7 +123,7 @@ class Pi:
 
     def run(self, script: str, *arguments: str, stdin: str = "", timeout: float = 600) -> str:
         """Run a script on it as root and return its standard output."""
-        return lab.script(self.group, PI, script, *arguments, stdin=stdin, timeout=timeout)
+        return lab.script(self.group, self.name, script, *arguments, stdin=stdin, timeout=timeout)
 
     def apply(self, *options: str, **variables: object) -> Play:
         """Apply the role to it as the scenario does, with variables in the place of its own.
@@ -124,7 +132,7 @@ class Pi:
             options: further ones of ansible-playbook.
             variables: the role's, by their whole names.
         """
-        told = ("--limit", PI, "--extra-vars", json.dumps(variables), *options)
+        told = ("--limit", self.name, "--extra-vars", json.dumps(variables), *options)
         return run_playbook(self.group, SCENARIO / "converge.yml", *told)
 
     def configuration(self) -> str:
@@ -229,15 +237,15 @@ class Pi:
 
     def kill(self) -> None:
         """Have it go out at once, as without power; its files stay."""
-        lab.kill(self.group, PI)
+        lab.kill(self.group, self.name)
 
     def switch_on(self) -> None:
         """Start it, and wait for nothing; it may be at another address than before."""
-        lab.switch_on(self.group, PI)
+        lab.switch_on(self.group, self.name)
 
     def boot(self) -> None:
         """Start it unless it runs, and wait until it has booted."""
-        lab.up(self.group, list(DEVICES), {})
+        lab.boot(self.group, self.name)
 
     # What a viewer sees.
 
@@ -248,11 +256,11 @@ class Pi:
             OSError: it does not run.
         """
         try:
-            address = lab.address(self.group, PI)
+            address = lab.address(self.group, self.name)
         except LabError as error:
             raise OSError(str(error)) from error
         if not address:
-            raise OSError(f"{PI} does not run")
+            raise OSError(f"{self.name} does not run")
         return f"http://{address}:{lab.SERVER_PORT}/video"
 
     def viewer(self) -> Viewer:
