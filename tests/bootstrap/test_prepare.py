@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import tempfile
 import threading
 import time
@@ -22,11 +21,11 @@ import yaml
 
 from tests.lab import collection
 from tests.lab import device as lab
-from tests.lab.console import BIN, CACHE, environment
 from tests.lab.engine import docker, lease
-from tests.play import Play
+from tests.play import Play, run_playbook
 
 NAME = "bare-1"
+PLAYBOOK = "rpi_camera.fleet.bootstrap"
 CMDLINE = "console=serial0,115200 console=tty1 root=PARTUUID=4a7d-02 rootfstype=ext4 rootwait\n"
 CGROUP_WORDS = "cgroup_enable=memory cgroup_memory=1"
 CONFIG = """\
@@ -83,27 +82,15 @@ class Bare:
     def bootstrap(self, *options: str, **variables: object) -> Run:
         """Run bootstrap; the role has nothing to do unless a variable says otherwise."""
         everything = {**self.access, "camera_app_state": "absent", **variables}
-        command = [
-            *[str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap"],
-            *["--inventory", str(lab.folder(self.group) / "inventory.yml")],
-            *["--extra-vars", json.dumps(everything), *options],
-        ]
+        told = ("--extra-vars", json.dumps(everything), *options)
         # ssh's shared connections outlive a run, and the end of sshd: none is taken over.
         with tempfile.TemporaryDirectory(prefix="ssh-") as connections:
             own = {
                 "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0",
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": connections,
             }
-            done = subprocess.run(
-                command,
-                env={**environment(self.group), **own},
-                cwd=CACHE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-            )
-        return Run(done.returncode == 0, " ".join(done.stdout.split()))
+            play = run_playbook(self.group, PLAYBOOK, *told, env=own)
+        return Run(play.went_well, " ".join(play.output.split()))
 
 
 @dataclass
@@ -306,12 +293,9 @@ def test_an_inventory_without_the_group_is_refused(bare: Bare, tmp_path: Path) -
     inventory.write_text("gardens: {hosts: {garden: {}}}\n")
     run = bare.bootstrap("--inventory", str(inventory), "--limit", "garden")
     assert run.went_well, "the lab's inventory has the group, though no host of it is meant"
-    command = [str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap", "-i", str(inventory)]
-    done = subprocess.run(
-        command, env=environment(bare.group), cwd=CACHE, capture_output=True, text=True, check=False
-    )
-    assert done.returncode != 0
-    words = " ".join(f"{done.stdout} {done.stderr}".split())
+    play = run_playbook(bare.group, PLAYBOOK, hosts=inventory)
+    assert not play.went_well
+    words = " ".join(play.output.split())
     assert (
         "the inventory has no host that bootstrap_hosts names; it is devices, the group of the"
         " devices, unless it is set"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.lab import device as lab
-from tests.lab.console import BIN, CACHE, environment
-from tests.play import Play
+from tests.play import Play, ask_module, inventory, run_playbook
 from tests.viewer import Viewer
 
 # What makes the device's cameras; while FREEZE exists, they give no picture.
@@ -55,7 +53,7 @@ class Device:
     @property
     def inventory(self) -> Path:
         """The inventory that reaches it."""
-        return lab.folder(self.group) / "inventory.yml"
+        return inventory(self.group)
 
     def bootstrap(self, *options: str, **variables: object) -> Play:
         """Run bootstrap on it with extra variables and options of ansible-playbook."""
@@ -64,37 +62,11 @@ class Device:
 
     def bootstrap_all(self, inventory: Path, *options: str) -> Play:
         """Run bootstrap on all devices of an inventory."""
-        done = subprocess.run(
-            [
-                *[str(BIN / "ansible-playbook"), "rpi_camera.fleet.bootstrap"],
-                *["--inventory", str(inventory), *options],
-            ],
-            env=environment(self.group),
-            cwd=CACHE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return Play(done.returncode == 0, done.stdout)
+        return run_playbook(self.group, "rpi_camera.fleet.bootstrap", *options, hosts=inventory)
 
     def camera_info(self, *options: str) -> dict[str, Any]:
         """Run the module on the device, as root by its option `--become`, and return its answer."""
-        done = subprocess.run(
-            [
-                *[str(BIN / "ansible"), self.name, "--module-name", "rpi_camera.fleet.camera_info"],
-                *["--inventory", str(self.inventory), *options],
-            ],
-            env=environment(self.group),
-            cwd=CACHE,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout.partition("=>")[2])
-        assert answer["changed"] is False
-        return answer
+        return ask_module(self.group, self.name, "camera_info", *options)
 
     @contextmanager
     def holding(self, camera: str) -> Iterator[int]:

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tests.docker_boot.conftest import TABLE
-from tests.docker_boot.pi import DEVICES, Pi
+from tests.docker_boot.pi import DEVICES, OLD, OLD_DEVICE, Pi
 from tests.lab import collection, device
 from tests.lab.console import heading, say
 from tests.lab.engine import lease
@@ -24,9 +24,10 @@ def main(options: list[str]) -> int:
     with lease():
         device.down(GROUP)
         collection.install(GROUP)
-        device.up(GROUP, list(DEVICES), {})
+        device.up(GROUP, [*DEVICES, OLD_DEVICE], {})
         try:
             Pi(GROUP).prepare()
+            Pi(GROUP, OLD).join()
             status = int(pytest.main(["tests/docker_boot", f"--group={GROUP}", *options]))
         finally:
             device.down(GROUP)

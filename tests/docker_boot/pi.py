@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,14 +17,17 @@ import yaml
 from tests.conftest import ROOT
 from tests.lab import device as lab
 from tests.lab import registry
-from tests.lab.console import BIN, LabError, environment
+from tests.lab.console import LabError
 from tests.lab.registry import Registry
 from tests.lab.variants import SICK, Variants, width
-from tests.play import Play
+from tests.play import Play, run_playbook
 from tests.viewer import Viewer, Watcher
 
 PI, HUB = "pi", "hub"
 DEVICES = (f"{PI}@docker", f"{HUB}@docker")
+# Another one, of the release before, to which the role brings the engine.
+OLD = "old"
+OLD_DEVICE = f"{OLD}@bookworm"
 LOGIN = "anna"
 SCENARIO = ROOT / "molecule" / "docker_boot"
 VARIABLES: dict[str, Any] = yaml.safe_load((SCENARIO / "vars" / "camera.yml").read_text())
@@ -65,9 +67,10 @@ class Update:
 
 @dataclass
 class Pi:
-    """The Pi, by the lab's group of it and of the hub, which has the registry."""
+    """A Pi, by the lab's group of it and of the hub, which has the registry."""
 
     group: str
+    name: str = PI
 
     @property
     def _login(self) -> Path:
@@ -94,7 +97,7 @@ class Pi:
         return self.variants.repository
 
     def prepare(self) -> None:
-        """Serve a registry to it that has an image, and write down the login."""
+        """Serve a registry to it that has an image, and write down the login; then `join`."""
         password = secrets.token_urlsafe(18)
         self._login.touch(mode=0o600)
         login = {"username": LOGIN, "password": password}
@@ -102,10 +105,14 @@ class Pi:
         self._login.write_text(yaml.safe_dump(variables))
         hub = self._registry(password)
         hub.serve()
-        registry.trust(self.group, PI, hub.ca)
         variants = Variants(hub)
         variants.push_base()
         variants.push(FIRST, TAG)
+        self.join()
+
+    def join(self) -> None:
+        """Have it believe the registry that is served, and have what variants look at."""
+        registry.trust(self.group, self.name, self.hub.ca)
         self.run(f"mkdir -p {SICK_FOLDER}")
 
     def push(self, variant: str) -> str:
@@ -116,7 +123,7 @@ class Pi:
 
     def run(self, script: str, *arguments: str, stdin: str = "", timeout: float = 600) -> str:
         """Run a script on it as root and return its standard output."""
-        return lab.script(self.group, PI, script, *arguments, stdin=stdin, timeout=timeout)
+        return lab.script(self.group, self.name, script, *arguments, stdin=stdin, timeout=timeout)
 
     def apply(self, *options: str, **variables: object) -> Play:
         """Apply the role to it as the scenario does, with variables in the place of its own.
@@ -125,19 +132,8 @@ class Pi:
             options: further ones of ansible-playbook.
             variables: the role's, by their whole names.
         """
-        done = subprocess.run(
-            [
-                *[str(BIN / "ansible-playbook"), str(SCENARIO / "converge.yml")],
-                *["--inventory", str(lab.folder(self.group) / "inventory.yml")],
-                *["--limit", PI, "--extra-vars", json.dumps(variables), *options],
-            ],
-            env=environment(self.group),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return Play(done.returncode == 0, done.stdout)
+        told = ("--limit", self.name, "--extra-vars", json.dumps(variables), *options)
+        return run_playbook(self.group, SCENARIO / "converge.yml", *told)
 
     def configuration(self) -> str:
         """Return its configuration, as it is in force; nothing if there is none."""
@@ -241,15 +237,15 @@ class Pi:
 
     def kill(self) -> None:
         """Have it go out at once, as without power; its files stay."""
-        lab.kill(self.group, PI)
+        lab.kill(self.group, self.name)
 
     def switch_on(self) -> None:
         """Start it, and wait for nothing; it may be at another address than before."""
-        lab.switch_on(self.group, PI)
+        lab.switch_on(self.group, self.name)
 
     def boot(self) -> None:
         """Start it unless it runs, and wait until it has booted."""
-        lab.up(self.group, list(DEVICES), {})
+        lab.boot(self.group, self.name)
 
     # What a viewer sees.
 
@@ -260,11 +256,11 @@ class Pi:
             OSError: it does not run.
         """
         try:
-            address = lab.address(self.group, PI)
+            address = lab.address(self.group, self.name)
         except LabError as error:
             raise OSError(str(error)) from error
         if not address:
-            raise OSError(f"{PI} does not run")
+            raise OSError(f"{self.name} does not run")
         return f"http://{address}:{lab.SERVER_PORT}/video"
 
     def viewer(self) -> Viewer:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-
 import pytest
 import yaml
 
@@ -12,9 +9,9 @@ from tests.conftest import ROOT
 from tests.docker_boot.conftest import Watching
 from tests.docker_boot.pi import CONFIG, FIRST, PI, SERVICE, STATE, UPDATE, USE, Pi, eventually
 from tests.lab import device as lab
-from tests.lab.console import BIN, environment
 from tests.lab.registry import Registry
 from tests.lab.variants import width
+from tests.play import ask_module, run_playbook
 from tests.viewer import Viewer
 
 DIGEST = "sha256:" + "0" * 64
@@ -81,28 +78,18 @@ def test_bad_input_is_refused_before_any_change(pi: Pi) -> None:
     scenario = ROOT / "molecule/docker_boot"
     login = lab.folder(pi.group) / "registry.yml"
     files = [str(scenario / "vars/camera.yml"), str(login)]
-    play = converge[0] | {"vars_files": files, "tasks": tasks}
-    del play["roles"]
+    refusals = converge[0] | {"vars_files": files, "tasks": tasks}
+    del refusals["roles"]
     playbook = lab.folder(pi.group) / "refusals.yml"
-    playbook.write_text(yaml.safe_dump([play]))
+    playbook.write_text(yaml.safe_dump([refusals]))
     before = _files(pi)
-    done = subprocess.run(
-        [
-            *[str(BIN / "ansible-playbook"), str(playbook), "--limit", PI],
-            *["--inventory", str(lab.folder(pi.group) / "inventory.yml"), "-vvv"],
-        ],
-        env=environment(pi.group),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    said = " ".join(done.stdout.replace("\\", "").split())
+    output = run_playbook(pi.group, playbook, "--limit", PI, "-vvv").output
+    said = " ".join(output.replace("\\", "").split())
     for number, (variables, words) in enumerate(REFUSALS):
         refused = said.partition(f"REFUSED {number} ")[2].partition(" END")[0]
         assert words in refused, (variables, refused or said[-3000:])
-    assert PRIVATE not in done.stdout
-    assert pi.hub.password not in done.stdout
+    assert PRIVATE not in output
+    assert pi.hub.password not in output
     assert _files(pi) == before
 
 
@@ -215,18 +202,7 @@ def test_the_state_is_told_to_ansible_and_to_prometheus(pi: Pi) -> None:
         assert f'docker_boot_rejected{{name="{USE}"}} 1' in metrics.splitlines()
     finally:
         pi.run("rm -r /var/lib/prometheus")
-    done = subprocess.run(
-        [
-            *[str(BIN / "ansible"), PI, "--module-name", "rpi_camera.fleet.docker_boot_info"],
-            *["--args", f"name={USE}", "--inventory", str(lab.folder(pi.group) / "inventory.yml")],
-        ],
-        env=environment(pi.group),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    answer = json.loads(done.stdout.partition("=>")[2])
-    assert answer["changed"] is False
+    answer = ask_module(pi.group, PI, "docker_boot_info", "--args", f"name={USE}")
     assert answer["docker_boot"] == pi.state()
 
 

@@ -1,4 +1,7 @@
-"""The image on a simulated Pi: its cameras under what run_options.py grants, and how it is made."""
+"""The image on a simulated Pi: how it is made, and its cameras under what run_options.py grants.
+
+That is asked by hand first, and then by the role docker_boot.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.image.conftest import BASE, GROUP, HUB, IMAGE, Site, on
+from tests.image.conftest import BASE, GROUP, HUB, IMAGE, LOGIN, Site, on
 from tests.lab import device as lab
 from tests.lab.camera_image import PAYLOAD
+from tests.play import Play, run_playbook
 from tests.viewer import Viewer
 
 RUN_OPTIONS = PAYLOAD / "container" / "run_options.py"
@@ -23,10 +28,15 @@ NAME = "camera"
 FREEZE = "/run/vcam"
 SMALL_MB = 120
 PATIENCE = 120.0
+# Waits until the server answers.
+SERVES = (
+    "curl --silent --fail --retry 60 --retry-delay 1 --retry-all-errors"
+    " http://127.0.0.1:8080/healthz"
+)
 
 # The sensor: what makes a simulated Pi's cameras, plugged into the container as it is.
-SENSOR = " ".join(
-    f"--volume={path}:{path}:ro"
+SENSOR = [
+    f"{path}:{path}:ro"
     for path in (
         "/etc/ld.so.preload",
         "/usr/local/lib/dmashim.so",
@@ -34,7 +44,7 @@ SENSOR = " ".join(
         "/usr/share/libcamera/pipeline/virtual/virtual.yaml",
         FREEZE,
     )
-)
+]
 
 
 def inside(script: str) -> str:
@@ -45,6 +55,23 @@ def inside(script: str) -> str:
 def told(what: str) -> Any:
     """Return what Docker says of the container, by a path such as `.State.Health`."""
     return json.loads(on(HUB, f"docker inspect --format '{{{{json {what}}}}}' {NAME}"))
+
+
+def granted() -> list[str]:
+    """Return what run_options.py prints on the Pi."""
+    return on(HUB, "python3 -", stdin=RUN_OPTIONS.read_text()).split()
+
+
+def apply(**variables: object) -> Play:
+    """Apply the role docker_boot to the Pi, for the container's name."""
+    told = {"docker_boot_name": NAME, **variables}
+    roles = [{"role": "rpi_camera.fleet.docker_boot", "vars": told}]
+    playbook = lab.folder(GROUP) / "docker-boot.yml"
+    # It holds the registry's password.
+    playbook.touch(mode=0o600)
+    play = {"hosts": HUB, "gather_facts": False, "become": True, "roles": roles}
+    playbook.write_text(yaml.safe_dump([play]))
+    return run_playbook(GROUP, playbook)
 
 
 def state() -> str:
@@ -58,6 +85,14 @@ def viewer() -> Viewer:
     return Viewer(f"http://127.0.0.1:{port}/video", timeout=60)
 
 
+def seen() -> None:
+    """See that the camera's pictures come, one after the other."""
+    with viewer() as connected:
+        parts = [connected.first() for _picture in range(5)]
+    assert {part.decode().size for part in parts} == {(640, 480)}
+    assert len({part.jpeg for part in parts}) == len(parts)
+
+
 def eventually(what: str, condition: Callable[[], bool]) -> None:
     """Wait for a condition, and fail when it does not come."""
     deadline = time.monotonic() + PATIENCE
@@ -69,14 +104,12 @@ def eventually(what: str, condition: Callable[[], bool]) -> None:
 @pytest.fixture
 def container(first: str) -> Iterator[None]:
     """Run the image under what run_options.py prints on the Pi, and under nothing else."""
-    granted = on(HUB, "python3 -", stdin=RUN_OPTIONS.read_text()).split()
+    options = [*granted(), *(f"--volume={volume}" for volume in SENSOR)]
     on(
         HUB,
-        f"mkdir -p {FREEZE} && docker run --detach --name {NAME} {' '.join(granted)} {SENSOR}"
+        f"mkdir -p {FREEZE} && docker run --detach --name {NAME} {' '.join(options)}"
         " --env CAMERA_SERVER_ACCESS=open --env CAMERA_SERVER_IDLE_SECONDS=1"
-        f" --publish 8080:8080 {IMAGE}@{first}"
-        " && curl --silent --fail --retry 60 --retry-delay 1 --retry-all-errors"
-        " http://127.0.0.1:8080/healthz",
+        f" --publish 8080:8080 {IMAGE}@{first} && {SERVES}",
     )
     yield
     on(HUB, f"docker rm --force {NAME} && rm -f {FREEZE}/freeze")
@@ -137,13 +170,52 @@ def test_it_ends_when_it_is_asked_to() -> None:
 
 
 def test_it_ends_when_it_is_asked_to_as_soon_as_it_has_begun(first: str) -> None:
-    limits = on(HUB, "python3 -", stdin=RUN_OPTIONS.read_text())
-    on(HUB, f"docker run --detach --name {NAME} {' '.join(limits.split())} {IMAGE}@{first}")
+    on(HUB, f"docker run --detach --name {NAME} {' '.join(granted())} {IMAGE}@{first}")
     try:
         on(HUB, f"docker stop --time 30 {NAME}")
         assert told(".State.ExitCode") == 128 + signal.SIGTERM
     finally:
         on(HUB, f"docker rm --force {NAME}")
+
+
+def test_docker_boot_takes_it_for_well_and_grants_it_its_cameras_at_each_start(
+    pi: Site, first: str
+) -> None:
+    on(HUB, f"mkdir -p {FREEZE}")
+    try:
+        play = apply(
+            docker_boot_image=f"{IMAGE}:latest",
+            docker_boot_registry_username=LOGIN,
+            docker_boot_registry_password=pi.hub.password,
+            docker_boot_camera=True,
+            docker_boot_volumes=SENSOR,
+            docker_boot_env={"CAMERA_SERVER_ACCESS": "open"},
+            docker_boot_ports=["8080:8080"],
+            docker_boot_health="http",
+            docker_boot_health_url="http://127.0.0.1:8080/snapshot?max_age=0",
+        )
+        assert play.went_well, play.output
+        known = json.loads(on(HUB, f"cat /var/lib/rpi_camera/docker_boot/{NAME}.json"))
+        assert known["current"]["reference"] == f"{IMAGE}@{first}"
+        assert known["last_switch"]["result"] == "kept"
+        host = told(".HostConfig")
+        assert host["ReadonlyRootfs"]
+        assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
+        nodes = [":".join(node.values()) for node in host["Devices"] or []]
+        assert [f"--device={node}" for node in nodes] == [
+            option for option in granted() if option.startswith("--device=")
+        ]
+        seen()
+        before = told(".Id")
+        on(HUB, f"systemctl restart docker-boot@{NAME} && {SERVES}")
+        seen()
+        assert told(".Id") != before
+    finally:
+        play = apply(docker_boot_state="absent")
+    assert play.went_well, play.output
+    assert on(HUB, f"docker ps --all --quiet --filter name={NAME}") == ""
+    folders = "/etc/rpi_camera /opt/rpi_camera /var/lib/rpi_camera"
+    assert on(HUB, f"ls -d {folders} /etc/systemd/system/docker-boot* 2>/dev/null || :") == ""
 
 
 def test_without_camera_packages_it_is_small_and_another_device_makes_the_same_layers(

@@ -201,6 +201,19 @@ def _give_access(group: str, name: str) -> dict[str, Any]:
     return inventory_host(home, name, *ports, password, host_keys)
 
 
+def _boot(group: str, name: str) -> dict[str, Any]:
+    """Start a device unless it runs, and wait for it; return its inventory variables."""
+    own = container(group, name)
+    docker("start", own)
+    wait_until_running(
+        name,
+        partial(execute, group, name),
+        partial(docker, "logs", "--tail", "20", own),
+        BOOT_SECONDS,
+    )
+    return _give_access(group, name)
+
+
 def split_name(text: str) -> tuple[str, str]:
     """Return name and kind of a device that is written as NAME or NAME@KIND.
 
@@ -252,19 +265,24 @@ def up(group: str, names: list[str], variables: dict[str, Any]) -> Path:
                 *["--publish", "127.0.0.1::22", "--publish", f"127.0.0.1::{SERVER_PORT}"],
                 wanted,
             )
-        docker("start", own)
-        wait_until_running(
-            name,
-            partial(execute, group, name),
-            partial(docker, "logs", "--tail", "20", own),
-            BOOT_SECONDS,
-        )
-        hosts[name] = _give_access(group, name)
+        hosts[name] = _boot(group, name)
     return write_inventory(home, hosts, variables)
 
 
+def boot(group: str, name: str) -> None:
+    """Have a device of a group run that is up, and write down where it is reached now.
+
+    Raises:
+        LabError: it has not booted.
+    """
+    home = folder(group)
+    devices = yaml.safe_load((home / "inventory.yml").read_text())["devices"]
+    devices["hosts"][name] = _boot(group, name)
+    write_inventory(home, devices["hosts"], devices["vars"])
+
+
 def kill(group: str, name: str) -> None:
-    """Have a device go out at once, as without power; `up` boots it again, at another port."""
+    """Have a device go out at once, as without power; `boot` starts it, at another port."""
     docker("kill", container(group, name))
 
 

@@ -63,7 +63,7 @@ with socket.create_server(("", {PORT})) as server:
 
 
 def trust(group: str, name: str, certificate: str) -> None:
-    """Have a device and its Docker engine believe a CA.
+    """Have a device and its Docker engine, if one runs, believe a CA.
 
     Args:
         group: the device's group.
@@ -74,7 +74,8 @@ def trust(group: str, name: str, certificate: str) -> None:
         group,
         name,
         "cat > /usr/local/share/ca-certificates/hub.crt"
-        " && update-ca-certificates && systemctl restart docker",
+        " && update-ca-certificates"
+        " && { ! systemctl --quiet is-active docker || systemctl restart docker; }",
         stdin=certificate,
         timeout=SECONDS,
     )

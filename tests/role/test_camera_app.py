@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import subprocess
 import tomllib
 from base64 import b64encode
 
@@ -12,7 +11,7 @@ import yaml
 
 from tests.conftest import ROOT, Edit
 from tests.lab import device as lab
-from tests.lab.console import BIN, environment
+from tests.play import Play, run_playbook
 from tests.viewer import Viewer, Watcher
 
 SCENARIO = ROOT / "molecule/camera_app"
@@ -28,19 +27,10 @@ def group(pytestconfig: pytest.Config) -> str:
     return str(pytestconfig.getoption("group"))
 
 
-def _converge(group: str, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+def _converge(group: str, name: str, *options: str) -> Play:
     """Apply the role as the scenario does, to one device."""
-    return subprocess.run(
-        [
-            *[str(BIN / "ansible-playbook"), str(SCENARIO / "converge.yml"), "--limit", name],
-            *["--inventory", str(lab.folder(group) / "inventory.yml"), *options],
-        ],
-        env=environment(group) | {"MOLECULE_PROJECT_DIRECTORY": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    env = {"MOLECULE_PROJECT_DIRECTORY": str(ROOT)}
+    return run_playbook(group, SCENARIO / "converge.yml", "--limit", name, *options, env=env)
 
 
 def _ask(group: str, name: str, path: str, user: str = "", password: str = "") -> int:
@@ -110,13 +100,13 @@ def test_a_broken_release_leaves_the_one_before_a_good_one_follows(group: str, e
     with Watcher(_stream(group, name, "door")) as watcher:
         run = _converge(group, name)
         gap = watcher.largest_gap
-    assert run.returncode != 0
-    assert "failed its trial, so the one before runs on" in run.stdout
+    assert not run.went_well
+    assert "failed its trial, so the one before runs on" in run.output
     assert gap < 3
     assert current() == before
     edit(source, "; signal.pause()", "  # another release")
     run = _converge(group, name)
-    assert run.returncode == 0, run.stdout
+    assert run.went_well, run.output
     assert current() != before
     assert lab.execute(group, name, "readlink", "/opt/rpi_camera/previous").strip() == before
     with Viewer(_stream(group, name, "gate")) as viewer:
@@ -129,8 +119,8 @@ def test_a_configuration_that_the_server_refuses_is_told_with_its_reason(
     name = "bookworm-1"
     edit("src/camera_server/cli.py", 'print("ok")', 'sys.exit("camera-server: it rains")')
     run = _converge(group, name, "--extra-vars", f"camera_app_port={PORT + 1}")
-    assert run.returncode != 0
-    told = [line for line in run.stdout.splitlines() if line.startswith("fatal:")]
+    assert not run.went_well
+    told = [line for line in run.output.splitlines() if line.startswith("fatal:")]
     assert "camera-server: it rains" in told[-1]
     assert _ask(group, name, "/healthz") == 200
 
@@ -138,17 +128,17 @@ def test_a_configuration_that_the_server_refuses_is_told_with_its_reason(
 def test_stopped_runs_not_and_absent_leaves_nothing(group: str) -> None:
     name = "bookworm-1"
     run = _converge(group, name, "--extra-vars", "camera_app_state=stopped")
-    assert run.returncode == 0, run.stdout
+    assert run.went_well, run.output
     with pytest.raises(ConnectionRefusedError):
         _ask(group, name, "/healthz")
     run = _converge(group, name)
-    assert run.returncode == 0, run.stdout
+    assert run.went_well, run.output
     assert _ask(group, name, "/healthz") == 200
     # As a run leaves it that was broken off.
     trial = "camera-server-trial"
     lab.execute(group, name, "systemd-run", "--quiet", f"--unit={trial}", "sleep", "infinity")
     run = _converge(group, name, "--extra-vars", "camera_app_state=absent")
-    assert run.returncode == 0, run.stdout
+    assert run.went_well, run.output
     assert lab.execute(group, name, "sh", "-c", f"systemctl is-active {trial} || :") == "inactive\n"
     look = "ls -d /opt/rpi_camera /etc/rpi_camera /etc/systemd/system/camera-server* || :"
     assert lab.execute(group, name, "sh", "-c", look) == ""
