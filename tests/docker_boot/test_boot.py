@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.docker_boot.conftest import DarkTimes, Watching
 from tests.docker_boot.pi import FIRST, SERVICE, Pi, eventually
 from tests.lab.registry import Registry
@@ -82,7 +80,6 @@ def test_no_registry_and_no_network_at_boot(pi: Pi, hub: Registry, dark_times: D
         pi.boot()
 
 
-@pytest.mark.slow
 def test_a_device_that_is_killed_in_mid_pull(pi: Pi, hub: Registry, watching: Watching) -> None:
     wanted = pi.push("big-13")
     with watching("device killed in mid-pull", "big", None):
@@ -96,7 +93,6 @@ def test_a_device_that_is_killed_in_mid_pull(pi: Pi, hub: Registry, watching: Wa
         eventually("it is up to date", lambda: pi.current() == wanted, 120)
 
 
-@pytest.mark.slow
 def test_a_device_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> None:
     good = pi.current()
     bad = pi.push("hangs")

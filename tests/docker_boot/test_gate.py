@@ -71,7 +71,6 @@ def test_an_image_that_turns_unhealthy_after_the_window(pi: Pi, watching: Watchi
     assert "unhealthy" in "\n".join(pi.journal(cursor))
 
 
-@pytest.mark.slow
 def test_an_image_that_stays_unhealthy_gives_the_one_before_it_a_turn(
     pi: Pi, watching: Watching
 ) -> None:
@@ -92,7 +91,6 @@ def test_an_image_that_stays_unhealthy_gives_the_one_before_it_a_turn(
     eventually("it has its turn again", lambda: pi.streams("sickens"))
 
 
-@pytest.mark.slow
 def test_an_engine_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> None:
     bad = pi.push("hangs")
     with watching("engine killed in mid-switch", at_most=None):
@@ -125,14 +123,12 @@ def test_a_service_that_is_killed_keeps_its_container(pi: Pi, watching: Watching
     assert pi.container(".Id") == container
 
 
-@pytest.mark.slow
 def test_a_container_that_is_removed_by_hand_comes_back(pi: Pi, watching: Watching) -> None:
     with watching("container removed by hand", at_most=None):
         pi.run(f"docker rm --force {USE}")
         time.sleep(1)
 
 
-@pytest.mark.slow
 def test_an_image_that_does_not_want_to_end(pi: Pi) -> None:
     pi.push("stubborn")
     assert pi.update().went_well
@@ -142,7 +138,6 @@ def test_an_image_that_does_not_want_to_end(pi: Pi) -> None:
     assert pi.current() == wanted
 
 
-@pytest.mark.slow
 def test_the_last_good_image_is_gone_from_the_disk(pi: Pi) -> None:
     before = pi.current()
     wanted = pi.push("good-2")
@@ -156,7 +151,6 @@ def test_the_last_good_image_is_gone_from_the_disk(pi: Pi) -> None:
     assert pi.streams("good-2")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "url"),
     [
@@ -183,7 +177,6 @@ def test_other_ways_to_know_that_it_is_well(pi: Pi, watching: Watching, how: str
         assert "127.0.0.1:8080" in reason
 
 
-@pytest.mark.slow
 def test_a_configuration_that_does_not_work_is_not_kept(pi: Pi, watching: Watching) -> None:
     before = pi.configuration()
     with watching("a configuration that does not work"):

@@ -47,7 +47,6 @@ def test_nothing_new_changes_nothing(pi: Pi) -> None:
     assert pi.container(".Id") == container
 
 
-@pytest.mark.slow
 def test_a_list_of_architectures_is_known_by_the_list_s_digest(pi: Pi) -> None:
     wanted = pi.push("listed-3")
     assert pi.update().went_well
@@ -81,7 +80,6 @@ def test_only_the_last_two_images_stay_and_what_is_not_ours_is_left_alone(pi: Pi
         pi.run("docker rm --force neighbour; docker rmi neighbour:1")
 
 
-@pytest.mark.slow
 def test_two_updates_at_once_make_one_switch(pi: Pi, watching: Watching) -> None:
     wanted = pi.push("good-2")
     cursor = pi.cursor()
@@ -100,7 +98,6 @@ def test_two_updates_at_once_make_one_switch(pi: Pi, watching: Watching) -> None
 # What is in the way of asking.
 
 
-@pytest.mark.slow
 def test_a_registry_that_is_gone(pi: Pi, hub: Registry, watching: Watching) -> None:
     pi.push("good-2")
     with watching("registry gone"):
@@ -115,7 +112,6 @@ def test_a_registry_that_is_gone(pi: Pi, hub: Registry, watching: Watching) -> N
         assert pi.update().went_well
 
 
-@pytest.mark.slow
 def test_a_registry_that_accepts_and_never_answers(
     pi: Pi, hub: Registry, watching: Watching
 ) -> None:
@@ -132,7 +128,6 @@ def test_a_registry_that_accepts_and_never_answers(
     assert pi.run(f"systemctl is-failed {UPDATE}").strip() == "failed"
 
 
-@pytest.mark.slow
 def test_a_name_that_does_not_resolve(pi: Pi, watching: Watching) -> None:
     pi.push("good-2")
     names = "/etc/resolv.conf"
@@ -174,7 +169,6 @@ def test_a_revoked_login_is_no_reason_to_wait(pi: Pi, hub: Registry, watching: W
     assert hub.password not in update.said
 
 
-@pytest.mark.slow
 def test_a_tag_that_there_is_not(pi: Pi, watching: Watching) -> None:
     with watching("a tag that is gone"):
         pi.variants.remove(TAG)
@@ -186,7 +180,6 @@ def test_a_tag_that_there_is_not(pi: Pi, watching: Watching) -> None:
 # What is in the way of fetching.
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["other-architecture", "others-listed"])
 def test_an_image_for_another_architecture_is_not_fetched(
     pi: Pi, watching: Watching, variant: str
@@ -203,7 +196,6 @@ def test_an_image_for_another_architecture_is_not_fetched(
     assert len(config) <= 1, "no layer was asked for"
 
 
-@pytest.mark.slow
 def test_a_corrupt_layer(pi: Pi, hub: Registry, watching: Watching) -> None:
     wanted = pi.push(f"big-{MEGABYTES}")
     with watching("a corrupt layer"), hub.corrupt(pi.variants.own_layer(TAG)):
@@ -215,7 +207,6 @@ def test_a_corrupt_layer(pi: Pi, hub: Registry, watching: Watching) -> None:
     assert pi.current() == wanted
 
 
-@pytest.mark.slow
 def test_a_card_with_less_room_than_the_image(pi: Pi, watching: Watching) -> None:
     with pi.small_card(400):
         pi.update()
@@ -233,7 +224,6 @@ def test_a_card_with_less_room_than_the_image(pi: Pi, watching: Watching) -> Non
     eventually("it streams again", lambda: pi.streams(FIRST))
 
 
-@pytest.mark.slow
 def test_an_engine_that_is_killed_in_mid_pull(pi: Pi, hub: Registry, watching: Watching) -> None:
     wanted = pi.push(f"big-{MEGABYTES}")
     with watching("engine killed in mid-pull", "big", None):
