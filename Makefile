@@ -25,10 +25,10 @@ demo-down:  ## Remove all that the demo made
 	@if [ -e $(READY) ]; then $(BIN)/python -m tests.lab demo-down $(DEMO); else echo "There is no demo here."; fi
 
 test: $(READY)  ## Every check, with a summary at the end
-	@$(BIN)/python -m tests.run lint unit server browser $(DEVICES)+sanity+galaxy+demo-test
+	@$(BIN)/python -m tests.run lint+unit server browser $(DEVICES)+sanity+galaxy+demo-test
 
 quick: $(READY)  ## The checks that take no time: lint and unit
-	@$(BIN)/python -m tests.run lint unit
+	@$(BIN)/python -m tests.run lint+unit
 
 lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint, shellcheck; the workflows by schema, actionlint, zizmor
 	ruff check .
