@@ -362,6 +362,7 @@ def test_an_update_comes_after_the_service_and_has_an_end() -> None:
         docker_boot_stop_seconds=7,
     )
     assert unit["Unit"]["After"] == ["docker-boot@camera.service"]
+    assert unit["Unit"]["StartLimitIntervalSec"] == ["0"]
     service = unit["Service"]
     assert service["ExecStart"] == ["/usr/bin/python3 program update camera"]
     assert service["ExecStopPost"] == ["/usr/bin/python3 program settle camera"]
