@@ -310,7 +310,8 @@ def _unit(name: str, **changes: object) -> dict[str, dict[str, list[str]]]:
 
 def test_the_service_waits_for_no_network_and_never_gives_up() -> None:
     unit = _unit("docker-boot@.service.j2", docker_boot_stop_seconds=7)
-    assert unit["Unit"]["After"] == ["docker.socket containerd.service local-fs.target"]
+    others = ["docker.socket containerd.service local-fs.target", "modprobe@mc.service"]
+    assert unit["Unit"]["After"] == others
     assert "network" not in str(unit["Unit"])
     assert unit["Unit"]["StartLimitIntervalSec"] == ["0"]
     service = unit["Service"]
@@ -319,27 +320,16 @@ def test_the_service_waits_for_no_network_and_never_gives_up() -> None:
     assert service["TimeoutStopSec"] == ["44"]
 
 
-@pytest.mark.parametrize("camera", [False, True])
-def test_the_service_asks_media_devices_for_a_camera_only(camera: bool) -> None:
-    service = _unit("docker-boot@.service.j2", docker_boot_camera=camera)["Service"]
+def test_the_service_may_what_any_configuration_needs_since_one_may_be_taken_back() -> None:
+    units = [
+        _unit("docker-boot@.service.j2", docker_boot_camera=camera, docker_boot_health=health)
+        for camera, health in ((False, "running"), (True, "http"))
+    ]
+    assert units[0] == units[1]
+    service = units[0]["Service"]
     assert service["DevicePolicy"] == ["closed"]
-    assert service.get("DeviceAllow", []) == (["char-media rw"] if camera else [])
-
-
-@pytest.mark.parametrize(
-    ("health", "network"),
-    [
-        ("auto", False),
-        ("healthcheck", False),
-        ("running", False),
-        ("http", True),
-        ("mjpeg", True),
-    ],
-)
-def test_the_service_has_a_network_if_it_asks_an_address(health: str, network: bool) -> None:
-    service = _unit("docker-boot@.service.j2", docker_boot_health=health)["Service"]
-    families = "AF_UNIX AF_INET AF_INET6" if network else "AF_UNIX"
-    assert service["RestrictAddressFamilies"] == [families]
+    assert service["DeviceAllow"] == ["char-media rw"]
+    assert service["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
 
 
 @pytest.mark.parametrize("name", ["docker-boot@.service.j2", "docker-boot-update@.service.j2"])
