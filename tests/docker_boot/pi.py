@@ -17,9 +17,8 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.lab import device as lab
-from tests.lab import registry
 from tests.lab.console import BIN, LabError, environment
-from tests.lab.registry import Registry
+from tests.lab.registry import TRUST, Registry
 from tests.lab.variants import SICK, Variants, width
 from tests.play import Play
 from tests.viewer import Viewer, Watcher
@@ -100,12 +99,10 @@ class Pi:
         login = {"username": LOGIN, "password": password}
         variables = {f"docker_boot_registry_{key}": value for key, value in login.items()}
         self._login.write_text(yaml.safe_dump(variables))
-        hub = self._registry(password)
-        hub.serve()
-        registry.trust(self.group, PI, hub.ca)
-        variants = Variants(hub)
-        variants.push_base()
-        variants.push(FIRST, TAG)
+        self.hub.serve()
+        self.run(TRUST, stdin=self.hub.ca)
+        self.variants.push_base()
+        self.variants.push(FIRST, TAG)
         self.run(f"mkdir -p {SICK_FOLDER}")
 
     def push(self, variant: str) -> str:
