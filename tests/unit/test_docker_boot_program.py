@@ -230,3 +230,12 @@ def test_a_way_back_gives_a_candidate_up(monkeypatch: pytest.MonkeyPatch) -> Non
     assert update.settle("camera") == 0
     assert not supervisor.candidate("camera").exists()
     assert called == [("reload", "docker-boot@camera.service")]
+
+
+def test_a_layer_is_on_the_disk_before_it_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [{"status": "Extracting", "id": "a"}, {"status": "Pull complete", "id": "a"}]
+    monkeypatch.setattr(engine, "_lines", lambda *_arguments, **_query: iter(lines))
+    seen: list[str] = []
+    monkeypatch.setattr("os.sync", lambda: seen.append("sync"))
+    engine.pull(NEW, None, "hub:5000", seen.append)
+    assert seen == ["sync", "layer a is here"]
