@@ -16,9 +16,8 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.lab import device as lab
-from tests.lab import registry
 from tests.lab.console import LabError
-from tests.lab.registry import Registry
+from tests.lab.registry import TRUST, Registry
 from tests.lab.variants import SICK, Variants, width
 from tests.play import Play, run_playbook
 from tests.viewer import Viewer, Watcher
@@ -103,16 +102,14 @@ class Pi:
         login = {"username": LOGIN, "password": password}
         variables = {f"docker_boot_registry_{key}": value for key, value in login.items()}
         self._login.write_text(yaml.safe_dump(variables))
-        hub = self._registry(password)
-        hub.serve()
-        variants = Variants(hub)
-        variants.push_base()
-        variants.push(FIRST, TAG)
+        self.hub.serve()
+        self.variants.push_base()
+        self.variants.push(FIRST, TAG)
         self.join()
 
     def join(self) -> None:
         """Have it believe the registry that is served, and have what variants look at."""
-        registry.trust(self.group, self.name, self.hub.ca)
+        self.run(TRUST, stdin=self.hub.ca)
         self.run(f"mkdir -p {SICK_FOLDER}")
 
     def push(self, variant: str) -> str:

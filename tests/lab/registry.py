@@ -62,6 +62,13 @@ with socket.create_server(("", {PORT})) as server:
 """
 
 
+# Has a device, and its Docker engine if one runs, believe a CA, whose certificate it reads.
+TRUST = (
+    "cat > /usr/local/share/ca-certificates/hub.crt && update-ca-certificates"
+    " && { ! systemctl --quiet is-active docker || systemctl restart docker; }"
+)
+
+
 def trust(group: str, name: str, certificate: str) -> None:
     """Have a device and its Docker engine, if one runs, believe a CA.
 
@@ -70,15 +77,7 @@ def trust(group: str, name: str, certificate: str) -> None:
         name: the device's name.
         certificate: the CA's certificate, as PEM.
     """
-    device.script(
-        group,
-        name,
-        "cat > /usr/local/share/ca-certificates/hub.crt"
-        " && update-ca-certificates"
-        " && { ! systemctl --quiet is-active docker || systemctl restart docker; }",
-        stdin=certificate,
-        timeout=SECONDS,
-    )
+    device.script(group, name, TRUST, stdin=certificate, timeout=SECONDS)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ few requests: its layers are in the registry already. A variant's name says what
 - `good-1`, `good-2` …: streams a test pattern; its frames' width tells them apart (`width`).
 - `listed-1` …: the same as `good-1`, behind a list for several architectures.
 - `big-300`: a good one with so many megabytes in a layer of its own, which cannot be compressed.
+- `pair-300`: the same with a layer of one megabyte below that.
 - `exits`: ends at once with status 3, and says why on standard error.
 - `hangs`: runs and serves nothing; its health check fails.
 - `sickens`: streams; its health check fails while there is /sick/now.
@@ -58,21 +59,22 @@ _TIMES = {
 _WELL = {"Test": ["CMD-SHELL", _ASK], **_TIMES}
 # The widths of those that stream beside the good ones, whose widths begin at _FIRST.
 _FIRST, _STEP = 320, 32
-_WIDTHS = {"big": 800, "sickens": 832, "unchecked": 864, "stubborn": 896}
+_WIDTHS = {"big": 800, "sickens": 832, "unchecked": 864, "stubborn": 896, "pair": 928}
 
 
 @dataclass(frozen=True)
 class _Image:
-    """What is put in the place of the base's own: settings, and another layer."""
+    """What is put in the place of the base's own: settings, and further layers."""
 
     settings: dict[str, Any]
     width: int = 0
-    # A layer on top, of random content (MB).
-    megabytes: int = 0
+    # The layers on top, of random content (MB).
+    layers: tuple[int, ...] = ()
 
 
 _VARIANTS = {
     "big": _Image({"Healthcheck": _WELL}),
+    "pair": _Image({"Healthcheck": _WELL}),
     "exits": _Image(
         {"Entrypoint": ["/bin/sh", "-c", f"echo '{LAST_WORDS}' >&2; exit {EXIT_STATUS}"]}
     ),
@@ -102,8 +104,15 @@ def _image(name: str) -> _Image:
     kind, _hyphen, number = name.partition("-")
     if kind in ("good", "listed"):
         return _Image({"Healthcheck": _WELL}, width(name))
-    found = replace(_VARIANTS[kind], width=_WIDTHS.get(kind, 0))
-    return replace(found, megabytes=int(number)) if kind == "big" else found
+    layers = {"big": (int(number),), "pair": (1, int(number))}.get(kind, ()) if number else ()
+    return replace(_VARIANTS[kind], width=_WIDTHS.get(kind, 0), layers=layers)
+
+
+def _slowed(settings: dict[str, Any], slowness: int) -> dict[str, Any]:
+    """Return settings whose health check, if there is one, has so many times the time."""
+    check = settings.get("Healthcheck", {})
+    longer = {key: slowness * check[key] for key in ("Timeout", "StartPeriod") if key in check}
+    return settings | {"Healthcheck": check | longer} if longer else settings
 
 
 def _digest(content: bytes) -> str:
@@ -129,12 +138,26 @@ def _random(megabytes: int) -> Iterator[bytes]:
     )
 
 
+def ballast(megabytes: int) -> str:
+    """Return the SHA-256 of what is in a layer of so many megabytes, as /ballast-MEGABYTES."""
+    digest = hashlib.sha256()
+    for chunk in _random(megabytes):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 class Variants:
     """Makes variants in a registry that has their base."""
 
-    def __init__(self, registry: Registry) -> None:
-        """Take note of the registry; nothing is asked yet."""
+    def __init__(self, registry: Registry, slowness: int = 1) -> None:
+        """Take note of the registry; nothing is asked yet.
+
+        Args:
+            registry: where they are put.
+            slowness: how many times as long everything takes where they run.
+        """
         self._registry = registry
+        self._slowness = slowness
 
     @property
     def repository(self) -> str:
@@ -159,7 +182,9 @@ class Variants:
                 made = client.other(config)
                 architecture = _OTHER
             else:
-                made = client.variant(_image(name), manifest, config)
+                wanted = _image(name)
+                settings = _slowed(wanted.settings, self._slowness)
+                made = client.variant(replace(wanted, settings=settings), manifest, config)
                 architecture = str(config["architecture"])
             if name != "others-listed" and not name.startswith("listed-"):
                 return client.put_manifest(tag, _MANIFEST, made)
@@ -263,12 +288,13 @@ class _Client:
         made = {**config, "config": settings}
         # What it was built by does not matter, and would have to tell of each layer.
         made.pop("history", None)
-        if wanted.megabytes:
-            size = wanted.megabytes * _MEGABYTE
-            layer = self._put_layer("ballast", _random(wanted.megabytes), size)
-            layers.append(layer)
-            diffs = [*config["rootfs"]["diff_ids"], layer["digest"]]
-            made["rootfs"] = {**config["rootfs"], "diff_ids": diffs}
+        own_layers = [
+            self._put_layer(f"ballast-{megabytes}", _random(megabytes), megabytes * _MEGABYTE)
+            for megabytes in wanted.layers
+        ]
+        diffs = [*config["rootfs"]["diff_ids"], *(layer["digest"] for layer in own_layers)]
+        made["rootfs"] = {**config["rootfs"], "diff_ids": diffs}
+        layers += own_layers
         return self._put_image(made, layers)
 
     def other(self, config: dict[str, Any]) -> bytes:

@@ -201,6 +201,8 @@ class Machine:
     server_port: int = field(default_factory=_free_port)
     # Files in its folder that it gets as further disks, /dev/vdc and on, which it cannot write to.
     disks: tuple[str, ...] = ()
+    # What its clock says when it is switched on, in UTC (`2026-01-31T12:00:00`); else it is right.
+    clock: str = ""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -226,8 +228,15 @@ class Machine:
         Raises:
             LabError: it has not; holds the last lines of its console.
         """
+        accelerator, began = _accelerator(), time.monotonic()
+        self.switch_on()
+        device.wait_until_running(self.name, self.run, self._last_words, BOOT_SECONDS)
+        seconds = time.monotonic() - began
+        say(f"   {self.name} has booted ({accelerator}), {seconds:.0f} s after it was switched on")
+
+    def switch_on(self) -> None:
+        """Switch it on, and wait for nothing."""
         board, built, accelerator = _platform(), build(), _accelerator()
-        began = time.monotonic()
         hostname = f"systemd.hostname={self.name}"
         forward = ",".join(
             f"hostfwd=tcp:127.0.0.1:{outer}-:{inner}"
@@ -241,6 +250,7 @@ class Machine:
             # Mitigations of a processor's faults cost an emulated one much.
             *["-append", f"root=/dev/vda rw console={board.console} mitigations=off {hostname}"],
             *["-serial", "file:console.log"],
+            *(["-rtc", f"base={self.clock}"] if self.clock else []),
             # What a killed QEMU has written stays in this machine's memory, flushed or not.
             *["-drive", "file=disk,format=raw,if=virtio,cache=unsafe"],
             *[
@@ -250,14 +260,23 @@ class Machine:
             ],
             *["-nic", f"user,model=virtio-net-pci,{forward}"],
         )
-        device.wait_until_running(self.name, self.run, self._last_words, BOOT_SECONDS)
-        seconds = time.monotonic() - began
-        say(f"   {self.name} has booted ({accelerator}), {seconds:.0f} s after it was switched on")
 
     def _last_words(self) -> str:
         logs = (self.home / "qemu.log", self.home / "console.log")
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
         return "\n".join(lines[-20:])
+
+    def write_lazily(self) -> None:
+        """Have its kernel write nothing to its disk that nobody asks to have there now."""
+        lazy = [f"vm.dirty_{name}_centisecs=360000" for name in ("expire", "writeback")]
+        self.run("sysctl", *lazy, "vm.dirty_background_ratio=80", "vm.dirty_ratio=90")
+
+    def write_names(self) -> None:
+        """Have every name of its file system on its disk.
+
+        What they name is there only if somebody has asked for it.
+        """
+        self.run("sh", "-ec", "touch /root/other; sync /root/other; rm /root/other")
 
     def cut_power(self) -> None:
         """Switch it off at once; what it has not written to its disk is lost."""

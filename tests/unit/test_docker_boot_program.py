@@ -256,3 +256,12 @@ def test_what_was_stopped_for_a_container_runs_again_unless_one_was_kept(
     called.clear()
     update._take_back("camera")
     assert called == [], "it is done once"
+
+
+def test_a_layer_is_on_the_disk_before_it_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [{"status": "Extracting", "id": "a"}, {"status": "Pull complete", "id": "a"}]
+    monkeypatch.setattr(engine, "_lines", lambda *_arguments, **_query: iter(lines))
+    seen: list[str] = []
+    monkeypatch.setattr("os.sync", lambda: seen.append("sync"))
+    engine.pull(NEW, None, "hub:5000", seen.append)
+    assert seen == ["sync", "layer a is here"]

@@ -85,17 +85,18 @@ class Ansible:
 
     title: str
     arguments: tuple[str, ...]
+    group: str = GROUP
     _began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._log = CACHE / "log" / "vm-check-ansible.log"
+        self._log = CACHE / "log" / f"{self.group}-ansible.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        inventory = lab.folder(GROUP) / "inventory.yml"
+        inventory = lab.folder(self.group) / "inventory.yml"
         with self._log.open("wb") as sink:
             self._process = subprocess.Popen(
                 [str(BIN / self.arguments[0]), *self.arguments[1:], "--inventory", str(inventory)],
                 # Emulated, each connection to the machine takes seconds.
-                env=environment(GROUP) | {"ANSIBLE_TIMEOUT": "120"},
+                env=environment(self.group) | {"ANSIBLE_TIMEOUT": "120"},
                 cwd=CACHE,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -128,13 +129,19 @@ class Ansible:
         return time.monotonic() - self._began
 
 
-def eventually(what: str, condition: Callable[[], bool], during: Ansible | None = None) -> None:
+def eventually(
+    what: str,
+    condition: Callable[[], bool],
+    during: Ansible | None = None,
+    patience: float = PATIENCE,
+) -> None:
     """Wait for a condition, and fail when it does not come.
 
     Args:
         what: what is waited for, in words.
         condition: is asked again and again.
-        during: a run that has to go on until then, and that bounds the waiting; else PATIENCE does.
+        during: a run that has to go on until then, and that bounds the waiting.
+        patience: how long to wait without one (s).
     """
     began = told = time.monotonic()
     while not condition():
@@ -142,7 +149,7 @@ def eventually(what: str, condition: Callable[[], bool], during: Ansible | None 
         if during:
             assert during.running(), f"over before {what}\n{during.wait().output}"
         else:
-            assert now - began < PATIENCE, f"not within {PATIENCE:.0f} s: {what}"
+            assert now - began < patience, f"not within {patience:.0f} s: {what}"
         if now - told > HEARTBEAT_SECONDS:
             told = now
             say(f"   waiting until {what}: {now - began:.0f} s so far")

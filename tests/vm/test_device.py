@@ -78,9 +78,6 @@ def _empty_files(device: Device) -> dict[str, set[str]]:
 
 def test_power_cuts_in_an_upgrade(device: Device) -> None:
     before = _release_in_use(device)
-    # What nobody asks to have on the disk now is not there at a power cut.
-    lazy = [f"vm.dirty_{name}_centisecs=360000" for name in ("expire", "writeback")]
-    lazy += ["vm.dirty_background_ratio=80", "vm.dirty_ratio=90"]
 
     def two_releases_have(path: str) -> bool:
         # The old one has it, and so has the new one now.
@@ -102,13 +99,12 @@ def test_power_cuts_in_an_upgrade(device: Device) -> None:
             ("upgrade a third time", "it has switched", switched),
         ):
             device.first_frame()
-            device.run("sysctl", *lazy)
+            # What nobody asks to have on the disk now is not there at a power cut.
+            device.machine.write_lazily()
             upgrade = begin_bootstrap(title)
             try:
                 eventually(what, moment, upgrade)
-                # Every name of the file system is on the disk with this, and only what they name
-                # if somebody has asked for it.
-                device.run("sh", "-ec", "touch /root/other; sync /root/other; rm /root/other")
+                device.machine.write_names()
                 say(f"   {title}: {what}; cut the power")
                 device.machine.cut_power()
             finally:

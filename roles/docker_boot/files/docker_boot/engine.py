@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -239,7 +240,7 @@ def pull(
         reference: REPOSITORY@DIGEST.
         login: username and password of the registry, if it wants one.
         host: the registry.
-        told: gets a line for each layer that is complete.
+        told: gets a line for each layer that is complete, and on the disk.
 
     Raises:
         TimeoutError: nothing came for a while. The engine gives up when nobody listens.
@@ -256,6 +257,9 @@ def pull(
         if "error" in line:
             raise EngineError(str(line["error"]))
         if line.get("status") == "Pull complete":
+            # The engine has the layer's name on the disk now, and its files in memory. After a
+            # power cut they would be empty, and not fetched again.
+            os.sync()
             told(f"layer {line.get('id', '')} is here")
 
 
