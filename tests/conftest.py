@@ -1,15 +1,26 @@
-"""What tests share: where screenshots go, which device to look at, another server to deliver."""
+"""What tests share: where screenshots go, which device to look at, another server to deliver.
+
+Also a table of how long a stream was dark.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.console import collections
+from tests.lab.console import CACHE, collections
 
 ROOT = Path(__file__).resolve().parents[1]
+# What a viewer saw of each case: how long no live frame came, and how long that may be (s).
+TABLE = CACHE / "dark-times.json"
+# What the second of these is for a switch. `make bench-boot` judges by it, tests do not: they have
+# seen to it that a case is not dark for good.
+SWITCH = 3.0
+
+DarkTimes = dict[str, tuple[float, float | None]]
 Edit = Callable[[str, str, str], None]
 
 
@@ -25,6 +36,15 @@ def screenshots() -> Path:
     folder = ROOT / ".cache" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def dark_times() -> Iterator[DarkTimes]:
+    """Yield the table of dark times; what is in it at the end is kept."""
+    table: DarkTimes = {}
+    yield table
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text(json.dumps(table))
 
 
 @pytest.fixture

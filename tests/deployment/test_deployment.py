@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.conftest import SWITCH, DarkTimes
 from tests.device.conftest import FREEZE, Device
 from tests.docker_boot.pi import FIRST, PI, SERVICE, TAG, Pi
 from tests.lab import device as lab
@@ -18,8 +19,6 @@ from tests.viewer import Viewer, Watcher
 NATIVE_WIDTH = 640
 NATIVE = "camera-server.service"
 PATIENCE = 60.0
-# No more than that is dark: the old one stops, the new one starts and opens its camera (s).
-SWITCH_SECONDS = 30.0
 
 
 def _bootstrap(pi: Pi, *options: str, **variables: object) -> Play:
@@ -109,7 +108,7 @@ def test_an_image_that_ends_leaves_the_native_server(native: Pi) -> None:
     assert native.run("docker ps --all --quiet") == ""
 
 
-def test_from_native_to_a_container_and_back(native: Pi) -> None:
+def test_from_native_to_a_container_and_back(native: Pi, dark_times: DarkTimes) -> None:
     native.push(FIRST)
     url = _url(native)
     with Watcher(lambda: url) as watcher:
@@ -117,7 +116,7 @@ def test_from_native_to_a_container_and_back(native: Pi) -> None:
         assert play.went_well, play.output
         watcher.wait_for(width(FIRST), PATIENCE)
         assert watcher.widths == [NATIVE_WIDTH, width(FIRST)]
-        assert watcher.largest_gap < SWITCH_SECONDS
+        dark_times["from the native server to a container"] = watcher.largest_gap, SWITCH
     # The address with the token stays good, and the image's own word does not count.
     assert _url(native) == url
     assert _refused(native)
@@ -140,7 +139,7 @@ def test_from_native_to_a_container_and_back(native: Pi) -> None:
         assert play.went_well, play.output
         watcher.wait_for(NATIVE_WIDTH, PATIENCE)
         assert watcher.widths == [width(FIRST), NATIVE_WIDTH]
-        assert watcher.largest_gap < SWITCH_SECONDS
+        dark_times["from a container to the native server"] = watcher.largest_gap, SWITCH
     assert _url(native) == url
     assert _active(native) == ["active", "inactive"]
     assert native.run("docker ps --all --quiet") == ""

@@ -1,6 +1,6 @@
 """How long the stream is dark in each case of docker_boot: `make bench-boot`.
 
-The cases are the tests of this folder, on devices of their own.
+The cases are the tests of this folder and of tests/deployment, on devices of their own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.docker_boot.conftest import TABLE
+from tests.conftest import TABLE
 from tests.docker_boot.pi import DEVICES, OLD, OLD_DEVICE, Pi
 from tests.lab import collection, device
 from tests.lab.console import heading, say
@@ -28,7 +28,8 @@ def main(options: list[str]) -> int:
         try:
             Pi(GROUP).prepare()
             Pi(GROUP, OLD).join()
-            status = int(pytest.main(["tests/docker_boot", f"--group={GROUP}", *options]))
+            folders = ("tests/docker_boot", "tests/deployment")
+            status = int(pytest.main([*folders, f"--group={GROUP}", *options]))
         finally:
             device.down(GROUP)
     heading("Longest time without a live frame, as a viewer saw it, and its bound (s)")

@@ -1,27 +1,20 @@
-"""The Pi and the hub that the command line names by their group, and a table of dark times."""
+"""The Pi and the hub that the command line names by their group."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
+from tests.conftest import SWITCH, DarkTimes
 from tests.docker_boot.pi import FIRST, Pi, eventually
-from tests.lab.console import CACHE
 from tests.lab.registry import Registry
 from tests.lab.variants import width
 from tests.viewer import Watcher
 
-# What a viewer saw of each case: how long no live frame came, and how long that may be (s).
-TABLE = CACHE / "dark-times.json"
-# What the second of these is for a switch. `make bench-boot` judges by it, tests do not: they have
-# seen to it that a case is not dark for good.
-SWITCH = 3.0
 PATIENCE = 60.0
 
-DarkTimes = dict[str, tuple[float, float | None]]
 Watching = Callable[..., AbstractContextManager[Watcher]]
 
 
@@ -64,15 +57,6 @@ def hub(the_pi: Pi) -> Iterator[Registry]:
     """Yield the registry, and see that it runs when the test has ended."""
     yield the_pi.hub
     the_pi.hub.start()
-
-
-@pytest.fixture(scope="session")
-def dark_times() -> Iterator[DarkTimes]:
-    """Yield the table; what is in it at the end is kept."""
-    table: DarkTimes = {}
-    yield table
-    TABLE.parent.mkdir(exist_ok=True)
-    TABLE.write_text(json.dumps(table))
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.docker_boot.conftest import DarkTimes, Watching
+from tests.conftest import DarkTimes
+from tests.docker_boot.conftest import Watching
 from tests.docker_boot.pi import FIRST, SERVICE, Pi, eventually
 from tests.lab.registry import Registry
 from tests.lab.variants import width

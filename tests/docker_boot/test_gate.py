@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.docker_boot.conftest import SWITCH, Watching
+from tests.conftest import SWITCH
+from tests.docker_boot.conftest import Watching
 from tests.docker_boot.pi import FIRST, SERVICE, UPDATE, USE, VARIABLES, Pi, eventually
 from tests.lab.registry import Registry
 from tests.lab.variants import LAST_WORDS
