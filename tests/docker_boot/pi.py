@@ -48,7 +48,7 @@ def eventually(what: str, condition: Callable[[], bool], seconds: float = 60) ->
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 @dataclass(frozen=True)
