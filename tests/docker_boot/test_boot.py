@@ -90,7 +90,7 @@ def test_a_device_that_is_killed_in_mid_pull(pi: Pi, hub: Registry, watching: Wa
             time.sleep(3)
             pi.kill()
         pi.boot()
-        assert pi.width() in {width(FIRST), width("big")}
+        eventually("it streams", lambda: pi.streams(FIRST) or pi.streams("big"))
         eventually("it is up to date", lambda: pi.current() == wanted, 120)
 
 
