@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 DEMO ?= demo
 # The longest first, so that none of them is the last to begin.
-DEVICES := molecule-default+molecule-docker_boot+molecule-camera_app+deployment+image-test+bootstrap
+DEVICES := molecule-default+molecule-docker_boot+molecule-camera_app+image-test+bootstrap
 VENV := .cache/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -64,7 +64,7 @@ browser: $(READY)  ## The server's page in a real Chromium
 demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 	python -m pytest -v tests/demo
 
-devices: $(READY)  ## The next six, two at a time, on simulated devices
+devices: $(READY)  ## The next five, two at a time, on simulated devices
 	python -m tests.lab chromium
 	@$(BIN)/python -m tests.run $(DEVICES)
 
