@@ -103,13 +103,14 @@ def test_an_engine_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> N
     assert pi.state()["rejected"][0]["reference"] == bad
 
 
-def test_an_update_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> None:
+@pytest.mark.parametrize("how", ["kill --signal=KILL", "stop"])
+def test_an_update_that_is_ended_in_mid_switch(pi: Pi, watching: Watching, how: str) -> None:
     bad = pi.push("hangs")
-    with watching("update killed in mid-switch", at_most=None):
+    with watching(f"update ended in mid-switch: {how}", at_most=None):
         pi.begin_update()
         eventually("it is tried", lambda: pi.tries(bad))
-        pi.run(f"systemctl kill --signal=KILL {UPDATE}")
-        eventually("the update ends", lambda: not pi.updating())
+        pi.run(f"systemctl {how} {UPDATE}", timeout=20)
+        eventually("the update ends", lambda: not pi.updating(), 10)
     assert "broken off" in pi.state()["last_check"]["reason"]
     assert pi.state()["rejected"] == [], "nothing is known of the image"
 

@@ -229,7 +229,7 @@ def test_a_way_back_gives_a_candidate_up(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SERVICE_RESULT", "exit-code")
     assert update.settle("camera") == 0
     assert not supervisor.candidate("camera").exists()
-    assert called == [("reload", "docker-boot@camera.service")]
+    assert called == [("kill", "--kill-whom=main", "--signal=HUP", "docker-boot@camera.service")]
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -251,7 +251,10 @@ def test_what_was_stopped_for_a_container_runs_again_unless_one_was_kept(
         _state(current=OLD)
     called.clear()
     update._take_back("camera")
-    again = [("stop", "docker-boot@camera.service"), ("start", "native.service")]
+    again = [
+        ("stop", "--no-block", "docker-boot@camera.service"),
+        ("start", "--no-block", "native.service"),
+    ]
     assert called == ([] if kept else again)
     called.clear()
     update._take_back("camera")

@@ -305,9 +305,8 @@ def replace(choice: Choice, old: Running | None) -> Running:
     name = choice.app.name
     _clear(name, old.container if old else "")
     container = _create(choice, f"{name}.next" if old else name)
-    if not old:
-        _make_way(choice.app)
-    else:
+    _make_way(choice.app)
+    if old:
         _begin_darkness(name)
         if old.choice.candidate:
             engine.remove(old.container)

@@ -475,7 +475,8 @@ def _take_back(name: str) -> None:
     if supervisor.candidate(name).exists():
         supervisor.candidate(name).unlink(missing_ok=True)
         say("the switch was broken off; going back")
-        systemctl("reload", _service(name))
+        # No job of systemd's: where the update itself is stopped, that would wait for its end.
+        systemctl("kill", "--kill-whom=main", "--signal=HUP", _service(name))
     _give_back(name)
 
 
@@ -486,10 +487,10 @@ def _give_back(name: str) -> None:
     except FileNotFoundError:
         return
     if not state.reference(state.load(name)["current"]):
-        # It may still have the port, and has nothing else to run.
-        systemctl("stop", _service(name))
+        # It has nothing else to run. Nobody waits here, since this may be what systemd waits for.
         say(f"{' and '.join(units)} again in its place")
-        systemctl("start", *units)
+        systemctl("stop", "--no-block", _service(name))
+        systemctl("start", "--no-block", *units)
     supervisor.replaced(name).unlink(missing_ok=True)
 
 
