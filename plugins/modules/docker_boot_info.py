@@ -154,8 +154,8 @@ docker_boot:
         result:
           description:
             - V(up_to_date) if there was nothing newer, V(updated) if it runs now, V(rolled_back) if
-              it was not well, V(rejected) if that was known before, V(failed) if it could not be
-              had.
+              it was not well, V(rejected) if that was known before or at first sight, V(stopped)
+              if it was fetched and the app does not run, V(failed) if it could not be had.
           returned: success
           type: str
           sample: up_to_date
