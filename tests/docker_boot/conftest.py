@@ -38,17 +38,7 @@ def pi(the_pi: Pi, configuration: str) -> Pi:
     """Return the Pi with the first image running as the scenario has it, whatever was before."""
     # One that is started while another ends is that other one, to systemd.
     eventually("no update is under way", lambda: not the_pi.updating())
-    wanted = the_pi.push(FIRST)
-    if not the_pi.configuration():
-        play = the_pi.apply()
-        assert play.went_well, play.output
-    if the_pi.configuration() != configuration:
-        update = the_pi.take_up(configuration)
-        assert update.went_well, update.said
-    update = the_pi.update()
-    assert update.went_well, update.said
-    assert the_pi.current() == wanted
-    eventually("it streams", lambda: the_pi.streams(FIRST))
+    the_pi.run_first(configuration)
     return the_pi
 
 

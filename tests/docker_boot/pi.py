@@ -132,6 +132,24 @@ class Pi:
         told = ("--limit", self.name, "--extra-vars", json.dumps(variables), *options)
         return run_playbook(self.group, SCENARIO / "converge.yml", *told)
 
+    def run_first(self, configuration: str = "") -> None:
+        """Have the first image run, whatever was before.
+
+        Args:
+            configuration: with which; else the one that is in force, or the scenario's.
+        """
+        wanted = self.push(FIRST)
+        if not self.configuration():
+            play = self.apply()
+            assert play.went_well, play.output
+        if configuration and self.configuration() != configuration:
+            update = self.take_up(configuration)
+            assert update.went_well, update.said
+        update = self.update()
+        assert update.went_well, update.said
+        assert self.current() == wanted
+        eventually("it streams", lambda: self.streams(FIRST))
+
     def configuration(self) -> str:
         """Return its configuration, as it is in force; nothing if there is none."""
         return self.run(f"cat {CONFIG} 2>/dev/null || :")

@@ -15,14 +15,7 @@ PATIENCE = 60.0
 def old(pytestconfig: pytest.Config) -> Pi:
     """Return the device with the first image running as the scenario has it."""
     device = Pi(str(pytestconfig.getoption("group")), OLD)
-    wanted = device.push(FIRST)
-    if not device.configuration():
-        play = device.apply()
-        assert play.went_well, play.output
-    update = device.update()
-    assert update.went_well, update.said
-    assert device.current() == wanted
-    eventually("it streams", lambda: device.streams(FIRST))
+    device.run_first()
     return device
 
 
