@@ -113,7 +113,7 @@ def test_the_server_takes_the_role_s_origins() -> None:
 @pytest.mark.parametrize(("viewers", "taken"), [(0, False), (1, True), (10000, True)])
 def test_the_server_takes_the_role_s_number_of_viewers(viewers: int, taken: bool) -> None:
     preflight = (ROLE / "tasks/preflight_variables.yml").read_text()
-    assert "camera_app_max_viewers | int in range(1, 10001)" in preflight
+    assert "camera_app_max_viewers | int not in range(1, 10001)" in preflight
     try:
         Settings(max_viewers=viewers)
     except ValidationError:

@@ -22,7 +22,8 @@ TASKS = [
     for path in sorted(ROOT.glob(pattern))
 ]
 WORDS_OF = {"ansible.builtin.assert": "fail_msg", "ansible.builtin.fail": "msg"}
-TEXTS = ("__bootstrap_warnings", "__bootstrap_left")
+# What stands in tables of the same form: refusals, warnings, what is left.
+ENTRY = {"when", "text"}
 PAGES = [
     path
     for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "files/server/README.md")
@@ -52,7 +53,7 @@ EXPLAINED = [
 
 
 def _messages(node: Any) -> Iterator[tuple[str, str]]:
-    """Yield (task's name, message) of all tasks in a YAML document, however deep in blocks."""
+    """Yield (name, message) of all tasks and tables in a YAML document, however deep."""
     if isinstance(node, list):
         for one in node:
             yield from _messages(one)
@@ -60,6 +61,8 @@ def _messages(node: Any) -> Iterator[tuple[str, str]]:
         for action, option in WORDS_OF.items():
             if option in node.get(action, {}):
                 yield node["name"], node[action][option]
+        if node.keys() == ENTRY:
+            yield f"{node['text'][:40]}…", node["text"]
         for one in node.values():
             yield from _messages(one)
 
@@ -83,10 +86,10 @@ def _patterns(message: str) -> list[str]:
     return found
 
 
-MESSAGES = [found for path in TASKS for found in _messages(yaml.safe_load(path.read_text()))] + [
-    (f"{name}: {one['text'][:40]}", one["text"])
-    for name in TEXTS
-    for one in yaml.safe_load((ROOT / "playbooks/vars/bootstrap.yml").read_text())[name]
+MESSAGES = [
+    found
+    for path in (*TASKS, ROOT / "playbooks/vars/bootstrap.yml")
+    for found in _messages(yaml.safe_load(path.read_text()))
 ]
 
 
@@ -102,7 +105,8 @@ def test_a_message_is_explained(message: str) -> None:
 
 def test_messages_are_found_in_blocks_and_rescues_and_after_them() -> None:
     assert {
-        "Preflight | Refuse features that there are none of",
+        "bootstrap_features is {{ __bootstrap_fea…",
+        "The Wi-Fi of {{ __bootstrap_device.inter…",
         "Frames | Say what was seen",
         "Preflight | Refuse an installation without an end",
         "Trial | Refuse a release without frames",
