@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 DEMO ?= demo
 # The longest first, so that none of them is the last to begin.
-DEVICES := molecule-default+molecule-docker_boot+molecule-camera_app+image-test+bootstrap
+DEVICES := molecule-docker_boot+molecule-default+deployment+molecule-camera_app+image-test+bootstrap
 VENV := .cache/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -25,7 +25,7 @@ demo-down:  ## Remove all that the demo made
 	@if [ -e $(READY) ]; then $(BIN)/python -m tests.lab demo-down $(DEMO); else echo "There is no demo here."; fi
 
 test: $(READY)  ## Every check, with a summary at the end
-	@$(BIN)/python -m tests.run lint+unit server browser $(DEVICES)+sanity+galaxy+demo-test
+	@$(BIN)/python -m tests.run lint+unit server $(DEVICES)+browser+demo-test+sanity+galaxy
 
 quick: $(READY)  ## The checks that take no time: lint and unit
 	@$(BIN)/python -m tests.run lint+unit
@@ -64,7 +64,7 @@ browser: $(READY)  ## The server's page in a real Chromium
 demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 	python -m pytest -v tests/demo
 
-devices: $(READY)  ## The next five, two at a time, on simulated devices
+devices: $(READY)  ## The next six, two at a time, on simulated devices
 	python -m tests.lab chromium
 	@$(BIN)/python -m tests.run $(DEVICES)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.conftest import DarkTimes
 from tests.docker_boot.conftest import Watching
 from tests.docker_boot.pi import FIRST, SERVICE, Pi, eventually
@@ -96,7 +94,6 @@ def test_a_device_that_is_killed_in_mid_pull(pi: Pi, hub: Registry, watching: Wa
         eventually("it is up to date", lambda: pi.current() == wanted, 120)
 
 
-@pytest.mark.slow
 def test_a_device_that_is_killed_in_mid_switch(pi: Pi, watching: Watching) -> None:
     good = pi.current()
     bad = pi.push("hangs")

@@ -72,7 +72,6 @@ def test_an_image_that_turns_unhealthy_after_the_window(pi: Pi, watching: Watchi
     assert "unhealthy" in "\n".join(pi.journal(cursor))
 
 
-@pytest.mark.slow
 def test_an_image_that_stays_unhealthy_gives_the_one_before_it_a_turn(
     pi: Pi, watching: Watching
 ) -> None:
@@ -180,7 +179,6 @@ def test_other_ways_to_know_that_it_is_well(pi: Pi, watching: Watching, how: str
         assert "127.0.0.1:8080" in reason
 
 
-@pytest.mark.slow
 def test_a_configuration_that_does_not_work_is_not_kept(pi: Pi, watching: Watching) -> None:
     before = pi.configuration()
     with watching("a configuration that does not work"):

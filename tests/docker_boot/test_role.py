@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import yaml
 
 from tests.conftest import ROOT
@@ -101,7 +100,6 @@ def test_check_mode_tells_and_writes_nothing(pi: Pi) -> None:
     assert _files(pi) == before
 
 
-@pytest.mark.slow
 def test_a_wrong_password_leaves_what_was_before(pi: Pi, hub: Registry, watching: Watching) -> None:
     before = pi.configuration()
     with watching("a wrong password"):
@@ -125,7 +123,6 @@ def test_a_digest_that_is_pinned_stays(pi: Pi, hub: Registry) -> None:
     assert pi.streams("good-2")
 
 
-@pytest.mark.slow
 def test_secrets_are_files_of_the_image_s_user_and_a_camera_is_all_that_is_granted(pi: Pi) -> None:
     secret = {"name": "door.key", "content": PRIVATE}
     play = pi.apply("-vvv", docker_boot_secrets=[secret], docker_boot_camera=True)
@@ -160,7 +157,6 @@ def test_secrets_are_files_of_the_image_s_user_and_a_camera_is_all_that_is_grant
     assert pi.container(".Id") != first
 
 
-@pytest.mark.slow
 def test_two_apps_on_one_device_know_nothing_of_each_other(pi: Pi) -> None:
     first = pi.container(".Id")
     other = {"docker_boot_name": "attic", "docker_boot_ports": ["8081:8080"]}
@@ -204,7 +200,6 @@ def test_the_state_is_told_to_ansible_and_to_prometheus(pi: Pi) -> None:
     assert answer["docker_boot"] == pi.state()
 
 
-@pytest.mark.slow
 def test_what_is_left_when_it_goes(pi: Pi) -> None:
     pi.run(
         f"docker tag {pi.image}@{pi.current().rpartition('@')[2]} neighbour:1"

@@ -110,7 +110,6 @@ def test_a_registry_that_is_gone(pi: Pi, hub: Registry, watching: Watching) -> N
         assert pi.update().went_well
 
 
-@pytest.mark.slow
 def test_a_registry_that_accepts_and_never_answers(
     pi: Pi, hub: Registry, watching: Watching
 ) -> None:
