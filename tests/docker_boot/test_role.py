@@ -219,7 +219,10 @@ def test_what_is_left_when_it_goes(pi: Pi) -> None:
                 pi.run(f"systemctl start {UPDATE} || :")
                 assert pi.container() is None
                 assert STATE in pi.run(f"ls {STATE}")
-            assert pi.apply(docker_boot_state=state).changed == 0
+            # What was well stays the way back, until somebody tries another one.
+            before = pi.configuration()
+            assert pi.apply(docker_boot_state=state, docker_boot_env={"A": "1"}).changed == 0
+            assert pi.configuration() == before
         left = (
             "ls -d /etc/systemd/system/docker-boot* /etc/rpi_camera /opt/rpi_camera"
             f" /var/lib/rpi_camera /run/rpi_camera/docker_boot/{USE} 2>/dev/null || :"

@@ -68,9 +68,10 @@ def test_what_others_may_read_holds_no_secret() -> None:
         secrets={"key": "first line\nsecond line", "conf": "port = 8080"},
         secret_paths={"conf": "/etc/conf"},
         registry={"username": "anna", "password": "correct horse"},
+        health={"type": "http", "url": "http://127.0.0.1/video?token=battery"},
     )
-    said = of.hush("correct horse, second line, port = 8080")
-    assert said == "…, …, port = 8080"
+    said = of.hush("correct horse, second line, port = 8080, http://127.0.0.1/video?token=battery")
+    assert said == "…, …, port = 8080, http://127.0.0.1/video?…"
     assert len(of.hush("x" * 9999)) < 600
 
 
@@ -210,6 +211,46 @@ def test_an_image_that_takes_the_device_down_is_not_tried_for_ever() -> None:
     assert failed.value.bad == NEW
     update._count(of, OLD)
     assert state.load("camera")["trying"] == {"reference": OLD, "times": 1}
+
+
+@pytest.mark.parametrize(
+    ("how", "system", "times"),
+    [("signal", "running", 0), ("signal", "stopping", 1), ("timeout", "running", 1)],
+)
+def test_who_stops_an_update_does_not_blame_the_image(
+    monkeypatch: pytest.MonkeyPatch, how: str, system: str, times: int
+) -> None:
+    update._count(_app(), NEW)
+    monkeypatch.setattr(update, "systemctl", lambda *_words: system)
+    monkeypatch.setenv("SERVICE_RESULT", how)
+    assert update.settle("camera") == 0
+    known = state.load("camera")
+    assert (known["trying"] or {"times": 0})["times"] == times
+    assert how in known["last_check"]["reason"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_new_configuration_that_cannot_be_read_is_given_up(text: str) -> None:
+    _app()
+    app.staged("camera").write_text(text)
+    assert update._path("camera") == app.configuration("camera")
+    assert not app.staged("camera").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [
+        ("driver failed programming external connectivity: bind: cannot assign address", 0),
+        ("failed to set up container networking: address already in use", 0),
+        ("exec: camera-server: executable file not found in $PATH", 1),
+    ],
+)
+def test_a_port_that_is_not_there_yet_gives_no_other_image_its_turn(
+    said: str, counted: int
+) -> None:
+    choice = supervisor.Choice(_app(), GOOD, candidate=False)
+    supervisor.Supervisor("camera")._failed(choice, said)
+    assert supervisor._count("camera") == counted
 
 
 def test_what_was_rejected_is_forgotten_when_the_tag_moves_on() -> None:

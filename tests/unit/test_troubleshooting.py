@@ -6,6 +6,7 @@ one piece, in the same order, with an example for each value.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -101,6 +102,37 @@ def test_a_message_is_explained(message: str) -> None:
         if not any(re.fullmatch(pattern, code) for code in EXPLAINED)
     ]
     assert missing == [], "docs/troubleshooting.md has no such message"
+
+
+def _reasons(path: Path) -> Iterator[str]:
+    """Yield, as patterns, the texts that a program makes its errors of, or calls a reason."""
+
+    def pattern(node: ast.expr) -> str:
+        if isinstance(node, ast.JoinedStr):
+            return "".join(map(pattern, node.values))
+        return re.escape(str(node.value)) if isinstance(node, ast.Constant) else ".+?"
+
+    for node in ast.walk(ast.parse(path.read_text())):
+        texts: list[ast.expr] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error"):
+            texts = node.args
+        if isinstance(node, ast.Assign) and "reason" in ast.unparse(node.targets[0]):
+            texts = [node.value.elts[1]] if isinstance(node.value, ast.Tuple) else [node.value]
+        for text in texts:
+            if isinstance(text, ast.JoinedStr | ast.Constant) and " " in pattern(text):
+                yield pattern(text)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        reason
+        for name in ("update", "registry", "engine", "supervisor")
+        for reason in _reasons(ROOT / f"roles/docker_boot/files/docker_boot/{name}.py")
+    ],
+)
+def test_a_reason_of_an_update_is_explained(reason: str) -> None:
+    assert any(re.search(reason, code) for code in EXPLAINED)
 
 
 def test_messages_are_found_in_blocks_and_rescues_and_after_them() -> None:

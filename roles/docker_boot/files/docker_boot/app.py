@@ -87,6 +87,8 @@ class App:
         # A file that has a place of its own is a configuration, of which a server speaks.
         secrets = [text for name, text in self.secrets.items() if name not in self.secret_paths]
         secrets.append((self.registry or {}).get("password", ""))
+        # A token may stand there.
+        secrets.append(self.health.url.partition("?")[2])
         for secret in secrets:
             for line in secret.splitlines():
                 text = text.replace(line, "…") if len(line) >= SHORTEST_SECRET else text
@@ -96,7 +98,7 @@ class App:
 def load(path: Path) -> App:
     """Return the app that a file describes; keys that this program does not know are left out."""
     text = path.read_bytes()
-    told: dict[str, Any] = json.loads(text)
+    told: dict[str, Any] = dict(json.loads(text))
     health = told.get("health", {})
     told["health"] = Health(**{key: health[key] for key in _names(Health) & health.keys()})
     told["fingerprint"] = hashlib.sha256(text).hexdigest()[:16]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -38,6 +39,11 @@ LOG = ("--log-driver=local", "--log-opt=max-size=10m", "--log-opt=max-file=3")
 # wanted; that there is no engine any more.
 END, LOOK, GONE = "end", "look", "gone"
 SECRETS_LABEL = f"{app.NAME_LABEL}.secrets"
+
+
+# What the engine says when a port cannot be published: its address is not there yet, or another
+# program has it.
+NO_PORT = re.compile("external connectivity|container networking|port is already allocated")
 
 
 class StartError(Exception):
@@ -397,7 +403,8 @@ class Supervisor:
         if choice.candidate:
             app.write(verdict(self._name), why or "it could not be started", 0o600)
             candidate(self._name).unlink(missing_ok=True)
-        else:
+        # The image before it would have no port either.
+        elif not NO_PORT.search(why):
             _failures(self._name).write_text(str(_count(self._name) + 1))
 
     def _watch(self, running: Running) -> str:
@@ -433,6 +440,9 @@ class Supervisor:
             if whose not in {"", running.container}:
                 continue
             if what == "die":
+                # An engine that is stopped, as an upgrade does it, ends its containers first.
+                if systemctl("is-active", "docker.service") == "deactivating":
+                    return GONE
                 code = (engine.container(running.container) or {}).get("State", {}).get("ExitCode")
                 words = engine.last_words(running.container)
                 return f"it ended with status {code}" + (f": {words}" if words else "")

@@ -238,7 +238,8 @@ def _count(of: app.App, reference: str) -> None:
     with state.editing(of) as known:
         before = known["trying"] or {}
         times = before.get("times", 0) + 1 if before.get("reference") == reference else 1
-        known["trying"] = {"reference": reference, "times": times}
+        # Once it was told, whoever asks for it again may try again.
+        known["trying"] = {"reference": reference, "times": times} if times <= TRIES else None
     if times > TRIES:
         reason = f"the engine or the device went down {TRIES} times while it was tried"
         raise FailedError("rejected", reason, reference)
@@ -393,8 +394,17 @@ def _once(name: str, path: Path) -> tuple[str, str]:
 
 
 def _path(name: str) -> Path:
+    """Return the configuration that is wanted; a new one that cannot be read is given up."""
     staged = app.staged(name)
-    return staged if staged.exists() else app.configuration(name)
+    try:
+        app.load(staged)
+    except FileNotFoundError:
+        return app.configuration(name)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        say(f"{staged} cannot be used: {error!r}")
+        staged.unlink(missing_ok=True)
+        return app.configuration(name)
+    return staged
 
 
 def update(name: str) -> int:
@@ -407,7 +417,7 @@ def update(name: str) -> int:
             return 1
         status = _update(name, path)
         # The role may have brought a configuration meanwhile, and it waits for this one to end.
-        if path != app.staged(name) and app.staged(name).exists():
+        if path != app.staged(name) and _path(name) == app.staged(name):
             status = _update(name, app.staged(name))
         return status
 
@@ -506,6 +516,9 @@ def settle(name: str) -> int:
     path = _path(name)
     if path.exists():
         with state.editing(app.load(path)) as known:
+            # Whoever stops it does not blame the image. A device that goes down may.
+            if how == "signal" and systemctl("is-system-running") != "stopping":
+                known["trying"] = None
             known["last_check"] = {
                 "time": state.now(),
                 "result": "failed",
