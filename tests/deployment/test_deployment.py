@@ -127,6 +127,20 @@ def test_from_native_to_a_container_and_back(native: Pi, dark_times: DarkTimes) 
     assert play.went_well, play.output
     assert play.changed == 0, play.output
 
+    # One camera of two gives no picture, so what was before is in force again.
+    before = native.configuration()
+    native.run("mkdir -p /srv/no-pictures")
+    cameras = [
+        {"name": "camera", "source": "test-pattern"},
+        {"name": "second", "source": "replay", "replay": "/srv/no-pictures"},
+    ]
+    play = _contain(native, camera_app_cameras=cameras)
+    assert not play.went_well
+    assert "is not what it was to become" in " ".join(play.output.split())
+    assert "/cameras/second/snapshot" in play.output
+    assert native.configuration() == before
+    assert _width(native) == width(FIRST)
+
     with _frozen(native):
         play = _bootstrap(native, camera_app_cameras=[{"name": "camera", "source": "picamera2"}])
     assert not play.went_well

@@ -158,22 +158,25 @@ def test_the_last_good_image_is_gone_from_the_disk(pi: Pi) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "url"),
+    ("how", "urls"),
     [
-        ("http", "http://127.0.0.1:8080/snapshot?max_age=0"),
-        ("mjpeg", "http://127.0.0.1:8080/video"),
-        ("running", ""),
+        ("http", ["http://127.0.0.1:8080/snapshot?max_age=0"]),
+        ("mjpeg", ["http://127.0.0.1:8080/video"]),
+        ("running", []),
     ],
 )
-def test_other_ways_to_know_that_it_is_well(pi: Pi, watching: Watching, how: str, url: str) -> None:
+def test_other_ways_to_know_that_it_is_well(
+    pi: Pi, watching: Watching, how: str, urls: list[str]
+) -> None:
     window = 6
     health = json.loads(pi.configuration())["health"]
+    health |= {"type": how, "urls": urls, "window": window}
     with watching(f"a switch, judged by {how}", "unchecked"):
-        assert pi.configure(health=health | {"type": how, "url": url, "window": window}).went_well
+        assert pi.configure(health=health).went_well
         pi.push("unchecked")
         assert pi.update().went_well
         assert pi.state()["last_switch"]["dark_seconds"] < window
-    if url:
+    if urls:
         pi.push("hangs")
         case = f"a rollback, judged by {how} (window {window} s)"
         with watching(case, "unchecked", window + SWITCH):

@@ -193,7 +193,7 @@ def test_docker_boot_takes_it_for_well_and_grants_it_its_cameras_at_each_start(
             docker_boot_env={"CAMERA_SERVER_ACCESS": "open"},
             docker_boot_ports=["8080:8080"],
             docker_boot_health="http",
-            docker_boot_health_url="http://127.0.0.1:8080/snapshot?max_age=0",
+            docker_boot_health_urls=["http://127.0.0.1:8080/snapshot?max_age=0"],
         )
         assert play.went_well, play.output
         known = json.loads(on(HUB, f"cat /var/lib/rpi_camera/docker_boot/{NAME}.json"))

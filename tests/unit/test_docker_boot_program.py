@@ -68,7 +68,7 @@ def test_what_others_may_read_holds_no_secret() -> None:
         secrets={"key": "first line\nsecond line", "conf": "port = 8080"},
         secret_paths={"conf": "/etc/conf"},
         registry={"username": "anna", "password": "correct horse"},
-        health={"type": "http", "url": "http://127.0.0.1/video?token=battery"},
+        health={"type": "http", "urls": ["http://127.0.0.1/video?token=battery"]},
     )
     said = of.hush("correct horse, second line, port = 8080, http://127.0.0.1/video?token=battery")
     assert said == "…, …, port = 8080, http://127.0.0.1/video?…"
@@ -166,8 +166,19 @@ def test_a_health_check_s_time_is_read_in_any_zone(start: str) -> None:
     "address", ["http://[::1/", "http://127.0.0.1:x/", "http://127.0.0.1:9/", "https://127.0.0.1:9"]
 )
 def test_an_address_that_cannot_be_asked_is_a_reason(address: str) -> None:
-    assert address in health.probe(app.Health(type="http", url=address), "http")
-    assert health.probe(app.Health(type="mjpeg", url=address), "mjpeg")
+    assert address in health.probe(app.Health(type="http", urls=[address]), "http")
+    assert health.probe(app.Health(type="mjpeg", urls=[address]), "mjpeg")
+
+
+def test_each_address_has_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    dark = {"http://b/"}
+    monkeypatch.setattr(
+        health, "_http", lambda url, _token: f"{url} is dark" if url in dark else ""
+    )
+    asked = app.Health(type="http", urls=["http://a/", "http://b/"])
+    assert health.probe(asked, "http") == "http://b/ is dark"
+    dark.clear()
+    assert health.probe(asked, "http") == ""
 
 
 @pytest.mark.parametrize(

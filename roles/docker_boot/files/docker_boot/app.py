@@ -31,7 +31,7 @@ class Health:
     """How it is known that a container is well."""
 
     type: str = "auto"  # or healthcheck, http, mjpeg, running
-    url: str = ""
+    urls: list[str] = field(default_factory=list)  # each one is asked
     token_file: str = ""
     window: float = 180  # s until a new one has to be well
     interval: float = 30  # s between two questions
@@ -88,7 +88,7 @@ class App:
         secrets = [text for name, text in self.secrets.items() if name not in self.secret_paths]
         secrets.append((self.registry or {}).get("password", ""))
         # A token may stand there.
-        secrets.append(self.health.url.partition("?")[2])
+        secrets.extend(url.partition("?")[2] for url in self.health.urls)
         for secret in secrets:
             for line in secret.splitlines():
                 text = text.replace(line, "…") if len(line) >= SHORTEST_SECRET else text

@@ -31,11 +31,11 @@ def has_check(container: dict[str, Any]) -> bool:
     return bool((container["Config"].get("Healthcheck") or {}).get("Test", ["NONE"]) != ["NONE"])
 
 
-def _http(health: Health, token: str) -> str:
+def _http(url: str, token: str) -> str:
     """Return why an address gives no answer of success; nothing if it does."""
     connection: http.client.HTTPConnection | None = None
     try:
-        address = urlsplit(health.url)
+        address = urlsplit(url)
         if address.scheme == "https":
             trusted = ssl.create_default_context()
             connection = http.client.HTTPSConnection(
@@ -51,15 +51,15 @@ def _http(health: Health, token: str) -> str:
         if response.status < http.client.BAD_REQUEST:
             return ""
         words = response.read(200).decode(errors="replace").strip()
-        return f"{health.url} answers {response.status}: {words}"
+        return f"{url} answers {response.status}: {words}"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"{health.url} gives no answer: {error}"
+        return f"{url} gives no answer: {error}"
     finally:
         if connection:
             connection.close()
 
 
-def _mjpeg(health: Health, token: str) -> str:
+def _mjpeg(url: str, token: str) -> str:
     """Return why a stream shows no frames; nothing if it does."""
     # The collection's own, which lies beside; it is only loaded where somebody wants it.
     from ansible_collections.rpi_camera.fleet.plugins.module_utils._stream import Limits, watch
@@ -69,7 +69,7 @@ def _mjpeg(health: Health, token: str) -> str:
     )
 
     try:
-        target = parse_url(health.url, token=token or None)
+        target = parse_url(url, token=token or None)
     except ValueError as error:
         return str(error)
     tls = tls_context(None, validate_certs=True) if target.scheme == "https" else None
@@ -78,7 +78,7 @@ def _mjpeg(health: Health, token: str) -> str:
 
 
 def probe(health: Health, how: str) -> str:
-    """Ask the container at its address; return why it is not well, nothing if it is.
+    """Ask the container at its addresses; return why it is not well, nothing if it is.
 
     Args:
         health: where to ask.
@@ -91,7 +91,8 @@ def probe(health: Health, how: str) -> str:
             token = Path(health.token_file).read_text().strip()
         except (OSError, ValueError) as error:
             return f"{health.token_file} cannot be read: {error}"
-    return _mjpeg(health, token) if how == "mjpeg" else _http(health, token)
+    ask = _mjpeg if how == "mjpeg" else _http
+    return next(filter(None, (ask(url, token) for url in health.urls)), "")
 
 
 def judge(of: App, container: dict[str, Any], age: float) -> tuple[bool, str, float]:
