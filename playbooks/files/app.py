@@ -12,6 +12,10 @@ from pathlib import Path
 for name in ("camera.json", "camera.json.new"):
     file = Path("/etc/rpi_camera/docker_boot", name)
     if file.exists():
-        paths = json.loads(file.read_text()).get("secret_paths", {})
+        try:
+            paths = json.loads(file.read_text()).get("secret_paths", {})
+        except (ValueError, AttributeError):
+            # A power cut can leave an empty one.
+            continue
         print("own" if "camera-server.toml" in paths else "another")
         break

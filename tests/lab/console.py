@@ -48,6 +48,7 @@ def environment(group: str) -> dict[str, str]:
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "ANSIBLE_COLLECTIONS_PATH": str(collections(group)),
+        "ANSIBLE_CONFIG": str(ROOT / "tests/ansible.cfg"),
         "ANSIBLE_FORCE_COLOR": "1" if sys.stdout.isatty() else "0",
     }
 

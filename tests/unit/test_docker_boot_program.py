@@ -240,7 +240,7 @@ def test_who_stops_an_update_does_not_blame_the_image(
     assert how in known["last_check"]["reason"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "a", "health": [1]}'])
 def test_a_new_configuration_that_cannot_be_read_is_given_up(text: str) -> None:
     _app()
     app.staged("camera").write_text(text)
@@ -257,10 +257,17 @@ def test_a_new_configuration_that_cannot_be_read_is_given_up(text: str) -> None:
     ],
 )
 def test_a_port_that_is_not_there_yet_gives_no_other_image_its_turn(
-    said: str, counted: int
+    monkeypatch: pytest.MonkeyPatch, said: str, counted: int
 ) -> None:
-    choice = supervisor.Choice(_app(), GOOD, candidate=False)
-    supervisor.Supervisor("camera")._failed(choice, said)
+    def fail(_choice: object, _old: object) -> None:
+        raise supervisor.StartError(said)
+
+    _app()
+    _state(current=GOOD, previous=OLD)
+    monkeypatch.setattr(engine, "wait", lambda _seconds: None)
+    monkeypatch.setattr(engine, "container", lambda _name: None)
+    monkeypatch.setattr(supervisor, "replace", fail)
+    assert supervisor.Supervisor("camera").run() == 1
     assert supervisor._count("camera") == counted
 
 

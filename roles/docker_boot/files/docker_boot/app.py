@@ -99,7 +99,7 @@ def load(path: Path) -> App:
     """Return the app that a file describes; keys that this program does not know are left out."""
     text = path.read_bytes()
     told: dict[str, Any] = dict(json.loads(text))
-    health = told.get("health", {})
+    health = dict(told.get("health", {}))
     told["health"] = Health(**{key: health[key] for key in _names(Health) & health.keys()})
     told["fingerprint"] = hashlib.sha256(text).hexdigest()[:16]
     return App(**{key: told[key] for key in _names(App) & told.keys()})

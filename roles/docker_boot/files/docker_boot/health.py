@@ -74,7 +74,7 @@ def _mjpeg(url: str, token: str) -> str:
         return str(error)
     tls = tls_context(None, validate_certs=True) if target.scheme == "https" else None
     seen = watch(target, Limits(FRAMES, None, SECONDS, SECONDS), tls)
-    return "" if seen["streaming"] else str(seen["reason"])
+    return "" if seen["streaming"] else f"{url}: {seen['reason']}"
 
 
 def probe(health: Health, how: str) -> str:
@@ -92,7 +92,11 @@ def probe(health: Health, how: str) -> str:
         except (OSError, ValueError) as error:
             return f"{health.token_file} cannot be read: {error}"
     ask = _mjpeg if how == "mjpeg" else _http
-    return next(filter(None, (ask(url, token) for url in health.urls)), "")
+    if not health.urls:
+        return "there is no address to ask"
+    # All of them each time: a camera that nobody asks for does not wake.
+    reasons = [ask(url, token) for url in health.urls]
+    return next(filter(None, reasons), "")
 
 
 def judge(of: App, container: dict[str, Any], age: float) -> tuple[bool, str, float]:

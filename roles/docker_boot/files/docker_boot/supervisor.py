@@ -396,15 +396,14 @@ class Supervisor:
     def _well(self) -> None:
         _failures(self._name).unlink(missing_ok=True)
 
-    def _failed(self, choice: Choice, why: str) -> None:
+    def _failed(self, choice: Choice, why: str, counts: bool = True) -> None:
         """Note that a container was not well: a candidate is left, another is counted."""
         why = choice.app.hush(why)
         say(f"{choice.reference}: {why}")
         if choice.candidate:
             app.write(verdict(self._name), why or "it could not be started", 0o600)
             candidate(self._name).unlink(missing_ok=True)
-        # The image before it would have no port either.
-        elif not NO_PORT.search(why):
+        elif counts:
             _failures(self._name).write_text(str(_count(self._name) + 1))
 
     def _watch(self, running: Running) -> str:
@@ -488,7 +487,8 @@ class Supervisor:
                 try:
                     running = self._replace(choice, running)
                 except StartError as error:
-                    self._failed(choice, str(error))
+                    # The image before it would have no port either.
+                    self._failed(choice, str(error), counts=not NO_PORT.search(str(error)))
                     if not choice.candidate:
                         return 1
                     if running and not self._runs(running):
