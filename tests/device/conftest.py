@@ -117,14 +117,6 @@ def device(pytestconfig: pytest.Config) -> Device:
 
 
 @pytest.fixture
-def restored(device: Device) -> Iterator[Device]:
-    """Yield the device, and bootstrap it as its inventory says when the test has ended."""
-    yield device
-    play = device.bootstrap()
-    assert play.went_well, play.output
-
-
-@pytest.fixture
 def idle(device: Device) -> Device:
     """Return the device with a server that has opened no camera."""
     device.run("systemctl", "restart", "camera-server")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import re
+from collections.abc import Iterator
 from urllib.parse import urlsplit
+
+import pytest
 
 from tests.device.conftest import Device
 from tests.viewer import Viewer
@@ -38,36 +41,44 @@ def test_a_stream_that_the_controller_does_not_see_makes_the_play_red(device: De
     assert "The device streams, but the controller does not see it" in play.output
 
 
-def test_on_its_loopback_address_only_the_device_itself_sees_the_frames(restored: Device) -> None:
-    assert _answers(restored)
-    play = restored.bootstrap(camera_app_host="127.0.0.1", bootstrap_stream_url="")
+@pytest.fixture(scope="module")
+def changed(device: Device) -> Iterator[Device]:
+    """Yield the device to tests that each say all that it is to be; then it is as it was again."""
+    yield device
+    play = device.bootstrap()
     assert play.went_well, play.output
-    assert not _answers(restored)
 
 
-def test_two_cameras_are_two_pictures(restored: Device) -> None:
+def test_on_its_loopback_address_only_the_device_itself_sees_the_frames(changed: Device) -> None:
+    assert _answers(changed)
+    play = changed.bootstrap(camera_app_host="127.0.0.1", bootstrap_stream_url="")
+    assert play.went_well, play.output
+    assert not _answers(changed)
+
+
+def test_two_cameras_are_two_pictures(changed: Device) -> None:
     cameras = [
         {"name": "door", "source": "picamera2", "camera_id": "vcam0", "fps": "30"},
         {"name": "clock", "source": "test-pattern", "width": 320, "height": 240},
     ]
-    play = restored.bootstrap(camera_app_cameras=cameras)
+    play = changed.bootstrap(camera_app_cameras=cameras)
     assert play.went_well, play.output
     for name, size in (("door", (640, 480)), ("clock", (320, 240))):
-        with Viewer(f"{restored.url}cameras/{name}/video") as viewer:
+        with Viewer(f"{changed.url}cameras/{name}/video") as viewer:
             assert viewer.first().decode().size == size
 
 
-def test_stopped_is_installed_but_not_running(restored: Device) -> None:
-    play = restored.bootstrap(camera_app_state="stopped")
+def test_stopped_is_installed_but_not_running(changed: Device) -> None:
+    play = changed.bootstrap(camera_app_state="stopped")
     assert play.went_well, play.output
-    unit = restored.run(
+    unit = changed.run(
         "systemctl", "show", "--value", "--property=ActiveState,UnitFileState", "camera-server"
     )
     assert set(unit.split()) == {"inactive", "disabled"}
 
 
-def test_absent_removes_what_the_role_has_made(restored: Device) -> None:
-    play = restored.bootstrap(camera_app_state="absent")
+def test_absent_removes_what_the_role_has_made(changed: Device) -> None:
+    play = changed.bootstrap(camera_app_state="absent")
     assert play.went_well, play.output
     made = (
         "/opt/rpi_camera",
@@ -75,9 +86,9 @@ def test_absent_removes_what_the_role_has_made(restored: Device) -> None:
         "/etc/systemd/system/camera-server.service",
         "/etc/systemd/system/multi-user.target.wants/camera-server.service",
     )
-    left = restored.run("sh", "-c", f"ls -d {' '.join(made)} 2>/dev/null || :")
+    left = changed.run("sh", "-c", f"ls -d {' '.join(made)} 2>/dev/null || :")
     assert left == ""
-    assert "camera-server" not in restored.run("cat", "/etc/passwd", "/etc/group")
-    play = restored.bootstrap(camera_app_state="absent")
+    assert "camera-server" not in changed.run("cat", "/etc/passwd", "/etc/group")
+    play = changed.bootstrap(camera_app_state="absent")
     assert play.went_well, play.output
     assert play.changed == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.conftest import Edit
@@ -19,6 +21,14 @@ def _running(device: Device) -> str:
     """Return the release that the server was started from."""
     command = device.run("cat", f"/proc/{device.pid()}/cmdline")
     return command.removeprefix(f"{RELEASES}/").partition("/")[0]
+
+
+@pytest.fixture
+def restored(device: Device) -> Iterator[Device]:
+    """Yield the device, and bootstrap it as its inventory says when the test has ended."""
+    yield device
+    play = device.bootstrap()
+    assert play.went_well, play.output
 
 
 def test_a_changed_payload_is_a_release_beside_the_one_before(restored: Device, edit: Edit) -> None:
