@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,39 @@ def run_playbook(
         check=False,
     )
     return Play(done.returncode == 0, done.stdout)
+
+
+# Of a loop, what is said of its items.
+_SAID = (
+    "{{ (ansible_failed_result.results | default([ansible_failed_result]))"
+    " | map(attribute='msg', default='') | join(' ') }}"
+)
+
+
+def refusals(
+    play: Mapping[str, Any], include: Mapping[str, str], cases: Sequence[Mapping[str, object]]
+) -> dict[str, Any]:
+    """Return a play that gives bad input to a role, one after the other, and says what it was told.
+
+    Args:
+        play: its hosts and the like.
+        include: the role, or what of it, as include_role takes it.
+        cases: the variables of each case.
+    """
+    tasks = [
+        {
+            "block": [{"ansible.builtin.include_role": dict(include), "vars": dict(variables)}],
+            "rescue": [{"ansible.builtin.debug": {"msg": f"REFUSED {number} {_SAID} END"}}],
+        }
+        for number, variables in enumerate(cases)
+    ]
+    return {**play, "tasks": tasks}
+
+
+def told(output: str, number: int) -> str:
+    """Return what a case of `refusals` was told, in one line; nothing if it was not refused."""
+    said = " ".join(output.replace("\\", "").split())
+    return said.partition(f"REFUSED {number} ")[2].partition(" END")[0]
 
 
 def ask_module(group: str, name: str, module: str, *options: str) -> dict[str, Any]:

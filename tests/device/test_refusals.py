@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.device.conftest import Device
-from tests.play import Play
+from tests.play import Play, refusals, run_playbook, told
 
 DOCUMENTED = " ".join(
     (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text().replace("`", "").split()
@@ -230,17 +230,34 @@ def _assert_refused(device: Device, play: Play, message: str) -> None:
     assert play.changed == 0
 
 
+# These go all the way: the playbook's own, and some of the role's.
+THROUGH_BOOTSTRAP = [
+    case
+    for case, (variables, _message) in CASES.items()
+    if case in {"misspelt", "password", "unknown camera_id", "source"}
+    or not all(name.startswith("camera_app_") for name in variables)
+]
+BY_ROLE = [case for case in CASES if case not in THROUGH_BOOTSTRAP]
+
+
 def _alias(case: str) -> str:
     return "-".join(re.findall("[a-z]+", case))
 
 
+def _documented(case: str, name: str) -> str:
+    """Return a case's message for a device, once it is seen to be documented."""
+    message = CASES[case][1]
+    assert message in DOCUMENTED
+    return message.replace("garden", name)
+
+
 @pytest.fixture(scope="module")
-def refusals(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Play:
+def bootstrapped(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Play:
     """Bootstrap the device under as many names as there are cases, each with its bad input."""
     inventory = yaml.safe_load(device.inventory.read_text())
     own = inventory["devices"]["hosts"][device.name]
     inventory["devices"]["hosts"] = {
-        _alias(case): own | variables for case, (variables, _message) in CASES.items()
+        _alias(case): own | CASES[case][0] for case in THROUGH_BOOTSTRAP
     }
     path = tmp_path_factory.mktemp("refusals") / "inventory.yml"
     path.write_text(yaml.safe_dump(inventory))
@@ -248,16 +265,32 @@ def refusals(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Play:
     return device.bootstrap_all(path, "--forks=3")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_refused_before_the_first_change(refusals: Play, case: str) -> None:
-    name, message = _alias(case), CASES[case][1]
-    assert message in DOCUMENTED
-    told = "".join(
-        re.findall(rf"^(?:fatal|failed): \[{name}\][: ].*$", refusals.output, re.MULTILINE)
-    )
-    assert message.replace("garden", name) in told.replace("`", "").replace('\\"', '"')
-    assert re.search(rf"^{name} .* changed=0 .* failed=1 ", refusals.output, re.MULTILINE)
-    assert "correct horse" not in refusals.output
+@pytest.mark.parametrize("case", THROUGH_BOOTSTRAP)
+def test_bad_input_is_refused_before_the_first_change(bootstrapped: Play, case: str) -> None:
+    name = _alias(case)
+    output = bootstrapped.output
+    said = "".join(re.findall(rf"^(?:fatal|failed): \[{name}\][: ].*$", output, re.MULTILINE))
+    assert _documented(case, name) in said.replace("`", "").replace('\\"', '"')
+    assert re.search(rf"^{name} .* changed=0 .* failed=1 ", output, re.MULTILINE)
+    assert "correct horse" not in output
+
+
+@pytest.fixture(scope="module")
+def refused(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Play:
+    """Have the role look at each bad input, as loudly as Ansible can."""
+    play = {"hosts": "all", "become": True, "vars": {"ansible_pipelining": True}}
+    role = {"name": "rpi_camera.fleet.camera_app", "tasks_from": "preflight.yml"}
+    path = tmp_path_factory.mktemp("refusals") / "refusals.yml"
+    path.write_text(yaml.safe_dump([refusals(play, role, [CASES[case][0] for case in BY_ROLE])]))
+    return run_playbook(device.group, path, "--limit", device.name, "-vvv")
+
+
+@pytest.mark.parametrize("case", BY_ROLE)
+def test_bad_input_is_refused_by_the_role(refused: Play, device: Device, case: str) -> None:
+    said = told(refused.output, BY_ROLE.index(case))
+    assert _documented(case, device.name) in said.replace("`", "")
+    assert refused.changed == 0
+    assert "correct horse" not in refused.output
 
 
 def test_a_port_that_another_program_has_is_refused_with_its_name(device: Device) -> None:

@@ -46,16 +46,12 @@ def test_a_changed_payload_is_a_release_beside_the_one_before(restored: Device, 
     assert _releases(restored) == {second, _running(restored)}
 
 
+# One that gives no frame is tests/role's.
 BROKEN = {
     "exits at once": (
         "src/camera_server/cli.py",
         "    from camera_server.server import",
         "    sys.exit(3)\n    from camera_server.server import",
-    ),
-    "never gives a frame": (
-        "src/camera_server/cameras/__main__.py",
-        "_end_with(task.server_pid)",
-        "_end_with(task.server_pid); signal.pause()",
     ),
     "wrong Python": (
         "pyproject.toml",
@@ -65,7 +61,6 @@ BROKEN = {
 }
 SAID = {
     "exits at once": "status=3",
-    "never gives a frame": "no live frames",
     "wrong Python": "requires a different Python",
 }
 

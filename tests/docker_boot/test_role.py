@@ -10,7 +10,7 @@ from tests.docker_boot.pi import CONFIG, FIRST, PI, SERVICE, STATE, UPDATE, USE,
 from tests.lab import device as lab
 from tests.lab.registry import Registry
 from tests.lab.variants import width
-from tests.play import ask_module, run_playbook
+from tests.play import ask_module, refusals, run_playbook, told
 from tests.viewer import Viewer
 
 DIGEST = "sha256:" + "0" * 64
@@ -44,12 +44,6 @@ REFUSALS: list[tuple[dict[str, object], str]] = [
     ({"docker_boot_textfile_folder": "here"}, "docker_boot_textfile_folder is"),
 ]
 
-# Of a loop, what is said of its items.
-_SAID = (
-    "{{ (ansible_failed_result.results | default([ansible_failed_result]))"
-    " | map(attribute='msg', default='') | join(' ') }}"
-)
-
 
 def _files(pi: Pi) -> list[str]:
     """Return what there is of the role on the device, with its content."""
@@ -61,32 +55,21 @@ def _files(pi: Pi) -> list[str]:
 
 
 def test_bad_input_is_refused_before_any_change(pi: Pi) -> None:
-    tasks = [
-        {
-            "block": [
-                {
-                    "ansible.builtin.include_role": {"name": "rpi_camera.fleet.docker_boot"},
-                    "vars": variables,
-                }
-            ],
-            "rescue": [{"ansible.builtin.debug": {"msg": f"REFUSED {number} {_SAID} END"}}],
-        }
-        for number, (variables, _words) in enumerate(REFUSALS)
-    ]
     converge = yaml.safe_load((ROOT / "molecule/docker_boot/converge.yml").read_text())
     scenario = ROOT / "molecule/docker_boot"
     login = lab.folder(pi.group) / "registry.yml"
     files = [str(scenario / "vars/camera.yml"), str(login)]
-    refusals = converge[0] | {"vars_files": files, "tasks": tasks}
-    del refusals["roles"]
+    bare = {key: value for key, value in converge[0].items() if key != "roles"}
+    role = {"name": "rpi_camera.fleet.docker_boot"}
+    play = refusals(
+        bare | {"vars_files": files}, role, [variables for variables, _words in REFUSALS]
+    )
     playbook = lab.folder(pi.group) / "refusals.yml"
-    playbook.write_text(yaml.safe_dump([refusals]))
+    playbook.write_text(yaml.safe_dump([play]))
     before = _files(pi)
     output = run_playbook(pi.group, playbook, "--limit", PI, "-vvv").output
-    said = " ".join(output.replace("\\", "").split())
     for number, (variables, words) in enumerate(REFUSALS):
-        refused = said.partition(f"REFUSED {number} ")[2].partition(" END")[0]
-        assert words in refused, (variables, refused or said[-3000:])
+        assert words in told(output, number), (variables, output[-3000:])
     assert PRIVATE not in output
     assert pi.hub.password not in output
     assert _files(pi) == before

@@ -102,6 +102,7 @@ def test_a_broken_release_leaves_the_one_before_a_good_one_follows(group: str, e
         gap = watcher.largest_gap
     assert not run.went_well
     assert "failed its trial, so the one before runs on" in run.output
+    assert "no live frames" in run.output
     assert gap < 3
     assert current() == before
     edit(source, "; signal.pause()", "  # another release")
