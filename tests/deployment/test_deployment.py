@@ -26,7 +26,7 @@ def _bootstrap(pi: Pi, *options: str, **variables: object) -> Play:
     own = {
         "camera_app_cameras": [{"name": "camera", "source": "test-pattern"}],
         "docker_boot_health_window": 20,
-        "docker_boot_health_interval": 1,
+        "docker_boot_health_interval": 3,
         "docker_boot_stop_seconds": 5,
     }
     home = lab.folder(pi.group)

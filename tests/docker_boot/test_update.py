@@ -32,7 +32,7 @@ def test_a_newer_image_is_taken_up_and_the_state_says_so(pi: Pi, watching: Watch
     assert state["previous"]["reference"] == before
     assert state["last_check"]["result"] == "updated"
     assert state["last_switch"]["result"] == "kept"
-    # Its health check is asked every two seconds.
+    # Its health check is asked every three seconds.
     assert abs(state["last_switch"]["dark_seconds"] - watcher.largest_gap) < 5
     assert pi.run(f"stat --format=%a {STATE}").strip() == "644"
 
