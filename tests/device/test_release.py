@@ -111,9 +111,6 @@ def test_a_configuration_that_fails_with_the_camera_gives_way_to_the_one_before(
     assert device.run("cat", "/etc/rpi_camera/camera-server.toml") == configuration
     with device.viewer() as viewer:
         viewer.first()
-    play = device.bootstrap()
-    assert play.went_well, play.output
-    assert play.changed == 0
 
 
 def test_a_release_that_cannot_be_made_anew_stays_and_one_that_can_is(device: Device) -> None:
