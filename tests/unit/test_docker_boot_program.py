@@ -220,6 +220,7 @@ def test_an_image_that_takes_the_device_down_is_not_tried_for_ever() -> None:
     with pytest.raises(update.FailedError, match="went down 3 times") as failed:
         update._count(of, NEW)
     assert failed.value.bad == NEW
+    assert state.load("camera")["trying"] is None
     update._count(of, OLD)
     assert state.load("camera")["trying"] == {"reference": OLD, "times": 1}
 
