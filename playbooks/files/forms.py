@@ -3,16 +3,19 @@
 app: what the app `camera` of docker_boot is. That is `own` if it is the camera server as bootstrap
     sets it up, `another` if it is something else, and nothing if there is none.
 native: what systemd says of the native server.
-native_left: whether anything of a native one is there. The role makes its user first, and removes
-    it last.
+native_left: whether anything of a native one is there.
 
 Of files that hold secrets only names are looked at.
 """
 
 import json
-import pwd
 import subprocess
+import sys
 from pathlib import Path
+
+UNIT = "camera-server.service"
+USER = "camera-server"
+LEFT = ("/opt/rpi_camera/releases", "/etc/rpi_camera/camera-server.toml")
 
 
 def app() -> str:
@@ -32,12 +35,19 @@ def app() -> str:
 def native() -> dict[str, str]:
     """Return properties of the unit."""
     properties = "--property=LoadState,ActiveState,UnitFileState"
-    command = ("/usr/bin/systemctl", "show", properties, "camera-server.service")
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    command = ("/usr/bin/systemctl", "show", properties, UNIT)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
+def native_left() -> bool:
+    """Whether the role has left anything; its user is what it makes first and removes last."""
+    users = [line.partition(":")[0] for line in Path("/etc/passwd").read_text().splitlines()]
+    return USER in users or any(Path(path).exists() for path in LEFT)
+
+
 unit = native()
-user = any(entry.pw_name == "camera-server" for entry in pwd.getpwall())
-left = user or unit["LoadState"] != "not-found"
+left = unit["LoadState"] != "not-found" or native_left()
 print(json.dumps({"app": app(), "native": unit, "native_left": left}))

@@ -69,7 +69,8 @@ def apply(**variables: object) -> Play:
     playbook = lab.folder(GROUP) / "docker-boot.yml"
     # It holds the registry's password.
     playbook.touch(mode=0o600)
-    play = {"hosts": HUB, "gather_facts": False, "become": True, "roles": roles}
+    swift = {"ansible_pipelining": True}
+    play = {"hosts": HUB, "gather_facts": False, "become": True, "vars": swift, "roles": roles}
     playbook.write_text(yaml.safe_dump([play]))
     return run_playbook(GROUP, playbook)
 

@@ -1,13 +1,10 @@
-"""Print what the role has to know of a device before it does anything there, in one call.
+"""Print what the role has to know of a device, in one call. It only looks.
 
-It only looks. What it looks for is its argument, what it finds its output, both as JSON.
-The argument:
-    service, replaces: units of systemd
-    port: a TCP port
-    packages: names of the distribution's packages
-    root: the folder of the releases
-    credentials: a file
-    files: that are to be root's, 0644
+What it looks for is its argument, as JSON: `service` and `replaces` are units of systemd, `port` one
+of TCP, `packages` the distribution's, `root` the folder of the releases, `credentials` a file, and
+`files` those that are to be root's, 0644.
+
+What it found is printed as JSON too; the variables of the role say what that is good for.
 """
 
 import hashlib
@@ -20,64 +17,68 @@ from pathlib import Path
 
 
 def ask(*command: str, check: bool = True) -> list[str]:
-    """Return the lines that a command prints."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=check)
+    """Return the lines that a command prints; say what went wrong, and end."""
+    done = subprocess.run(
+        command, capture_output=True, check=False, encoding="utf-8", errors="replace"
+    )
+    if check and done.returncode:
+        sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout.splitlines()
 
 
 def ask_systemd(unit: str, *properties: str) -> dict[str, str]:
-    """Return these properties of a unit."""
+    """Return these properties of a unit; timers and sockets lack some."""
     lines = ask("/usr/bin/systemctl", "show", f"--property={','.join(properties)}", unit)
     return dict(line.split("=", 1) for line in lines)
 
 
 def ask_installed(packages: list[str]) -> list[str]:
     """Return which of the packages are installed."""
-    names = "--showformat=${db:Status-Status} ${Package}\n"
-    lines = ask("/usr/bin/dpkg-query", "--show", names, *packages, check=False)
+    form = "--showformat=${db:Status-Status} ${Package}\n"
+    lines = ask("/usr/bin/dpkg-query", "--show", form, *packages, check=False)
     return [name for name in packages if f"installed {name}" in lines]
 
 
-def checksum(file: Path) -> str:
-    """Return the SHA-256 of a file; nothing if it is not there, or not as it is to be."""
-    if not file.is_file():
+def checksum(path: str) -> str:
+    """Return the SHA-256 of a file; nothing if there is none that is root's, 0644."""
+    if not os.path.isfile(path):
         return ""
-    there = file.lstat()
-    if (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode)) != (0, 0, 0o644):
+    status = os.lstat(path)
+    if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (0, 0, 0o644):
         return ""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def target(link: Path) -> str:
+    """Return where a link points to; nothing if there is none."""
+    return os.readlink(link) if link.is_symlink() else ""
 
 
 wanted = json.loads(sys.argv[1])
 root = Path(wanted["root"])
 releases = [str(path) for path in root.glob("releases/*") if path.is_dir()]
+links = {name: target(root / name) for name in ("current", "previous", "rollback/release")}
 replaces = {
     unit: ask_systemd(unit, "ActiveState", "UnitFileState", "MainPID")
     for unit in wanted["replaces"]
 }
-links = {
-    name: os.readlink(root / name) if (root / name).is_symlink() else ""
-    for name in ("current", "previous", "rollback/release")
-}
+enabled = [unit for unit, is_ in replaces.items() if is_["UnitFileState"] == "enabled"]
 found = {
     # A release belongs to one Python: after an upgrade of the distribution it is another.
     "python": "{}.{}".format(*sys.version_info),
     "service": ask_systemd(wanted["service"], "ActiveState", "MainPID", "NeedDaemonReload"),
     # What runs, or is started at boot and was stopped by a run that was broken off.
     "replaced": [
-        unit
-        for unit, is_ in replaces.items()
-        if is_["ActiveState"] == "active" or is_["UnitFileState"] == "enabled"
+        unit for unit, is_ in replaces.items() if is_["ActiveState"] == "active" or unit in enabled
     ],
     # An update of a container that is under way is not started again, and must not go on beside the
     # server.
     "in_the_way": [
         unit
         for unit, is_ in replaces.items()
-        if is_["ActiveState"] in ("active", "activating", "reloading")
-        or is_["UnitFileState"] == "enabled"
+        if is_["ActiveState"] in ("active", "activating", "reloading") or unit in enabled
     ],
-    "replaced_pids": [is_["MainPID"] for is_ in replaces.values()],
+    "replaced_pids": [is_["MainPID"] for is_ in replaces.values() if "MainPID" in is_],
     "listeners": ask(
         *("/usr/bin/ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes"),
         f"sport = :{wanted['port']}",
@@ -85,9 +86,9 @@ found = {
     "installed": ask_installed(wanted["packages"]),
     "links": links,
     "rollback": (root / "rollback").exists(),
-    "complete": [path for path in releases if Path(path, "complete").exists()],
+    "complete": [path for path in releases if os.path.exists(f"{path}/complete")],
     "unused": sorted(set(releases) - set(links.values())),
-    "checksums": {path: checksum(Path(path)) for path in wanted["files"]},
+    "checksums": {path: checksum(path) for path in wanted["files"]},
     "credentials": os.path.lexists(wanted["credentials"]),
 }
 print(json.dumps(found))

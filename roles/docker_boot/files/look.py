@@ -1,14 +1,11 @@
-"""Print what the role has to know of a device before it does anything there, in one call.
+"""Print what the role has to know of a device, in one call. It only looks.
 
-It only looks. What it looks for is its argument, what it finds its output, both as JSON.
-The argument:
-    service, timer, replaces: units of systemd
-    name: the app's
-    ports: of the device, as 8080/tcp
-    folders: [{"path": …, "mode": "0755"}], to be root's
-    files: {path: mode}, likewise
-    program, service_file: what the service is started from
-    staged: a file
+What it looks for is its argument, as JSON: `service`, `timer` and `replaces` are units of systemd,
+`name` is the app's, `ports` are the device's, such as 8080/tcp, `folders` have a `path` and a
+`mode` and are to be root's, `files` are to be root's, 0644, `started_from` is what the service is
+started from, and `staged` is a file.
+
+What it found is printed as JSON too; the variables of the role say what that is good for.
 """
 
 import hashlib
@@ -25,13 +22,17 @@ CONTAINER = '{{.Label "rpi_camera.docker_boot"}} {{.Names}}'
 
 
 def ask(*command: str) -> list[str]:
-    """Return the lines that a command prints."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    """Return the lines that a command prints; say what went wrong, and end."""
+    done = subprocess.run(
+        command, capture_output=True, check=False, encoding="utf-8", errors="replace"
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout.splitlines()
 
 
 def ask_systemd(unit: str) -> dict[str, str]:
-    """Return what the role goes by of a unit."""
+    """Return what the role goes by of a unit; timers and sockets lack some."""
     properties = "LoadState,ActiveState,UnitFileState,ActiveEnterTimestamp,NeedDaemonReload,MainPID"
     command = ("/usr/bin/systemctl", "show", "--timestamp=unix", f"--property={properties}", unit)
     return dict(line.split("=", 1) for line in ask(*command))
@@ -39,15 +40,22 @@ def ask_systemd(unit: str) -> dict[str, str]:
 
 def ask_engine(*filters: str) -> list[str]:
     """Return containers, as CONTAINER has it; an engine that does not run is not started."""
-    if not docker or units[0]["ActiveState"] != "active":
+    if not docker or (engine["LoadState"], engine["ActiveState"]) != ("loaded", "active"):
         return []
     return ask(docker, "ps", "--format", CONTAINER, *filters)
 
 
 def is_roots(path: str, mode: str) -> bool:
     """Whether a path is root's, with this mode."""
-    there = os.lstat(path)
-    return (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode)) == (0, 0, int(mode, 8))
+    status = os.lstat(path)
+    return (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 0, int(mode, 8))
+
+
+def checksum(path: str) -> str:
+    """Return the SHA-256 of a file; nothing if there is none that is root's, 0644."""
+    if not os.path.isfile(path) or not is_roots(path, "0644"):
+        return ""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def is_newer(path: str, start: int) -> bool:
@@ -55,29 +63,24 @@ def is_newer(path: str, start: int) -> bool:
     return os.path.isfile(path) and os.lstat(path).st_mtime > start + 1
 
 
-def checksum(path: str) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
 wanted = json.loads(sys.argv[1])
-docker, skopeo = shutil.which("docker") or "", shutil.which("skopeo") or ""
-units = [ask_systemd(unit) for unit in ("docker.service", wanted["service"], wanted["timer"])]
+docker = shutil.which("docker") or ""
+engine, service = ask_systemd("docker.service"), ask_systemd(wanted["service"])
 replaces = {unit: ask_systemd(unit) for unit in wanted["replaces"]}
-started = int(units[1]["ActiveEnterTimestamp"].lstrip("@") or 0)
+started = int(service["ActiveEnterTimestamp"].lstrip("@") or 0)
 found = {
     "docker": docker,
-    "skopeo": skopeo,
-    "engine": units[0],
-    "service": units[1],
-    "timer": units[2],
+    "skopeo": shutil.which("skopeo") or "",
+    "engine": engine,
+    "service": service,
+    "timer": ask_systemd(wanted["timer"]),
     # What runs, or is started at boot and was stopped by a run that was broken off.
     "replaced": [
         unit
         for unit, is_ in replaces.items()
         if is_["ActiveState"] == "active" or is_["UnitFileState"] == "enabled"
     ],
-    "replaced_pids": [is_["MainPID"] for is_ in replaces.values()],
+    "replaced_pids": [is_["MainPID"] for is_ in replaces.values() if "MainPID" in is_],
     "ports": [
         {
             "listeners": ask(
@@ -95,13 +98,9 @@ found = {
         for folder in wanted["folders"]
         if os.path.isdir(folder["path"]) and is_roots(folder["path"], folder["mode"])
     ],
-    "checksums": {
-        path: checksum(path)
-        for path, mode in wanted["files"].items()
-        if os.path.isfile(path) and is_roots(path, mode)
-    },
+    "checksums": {path: checksum(path) for path in wanted["files"]},
     # Another app's run may have brought the program, or one that was broken off after it.
-    "outdated": any(is_newer(wanted[key], started) for key in ("program", "service_file")),
+    "outdated": any(is_newer(path, started) for path in wanted["started_from"]),
     "staged": os.path.lexists(wanted["staged"]),
 }
 print(json.dumps(found))
