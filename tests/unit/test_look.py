@@ -72,15 +72,24 @@ echo ActiveEnterTimestamp=
 echo NeedDaemonReload=no
 case "$*" in *.service) echo MainPID=7 ;; esac
 """
-WANTED = {
+WANTED: dict[str, dict[str, object]] = {
     "camera_app": {
-        **{"service": "camera-server.service", "port": 8080, "packages": ["venv"], "files": []},
-        **{"root": "/nonexistent", "credentials": "/nonexistent"},
+        "service": "camera-server.service",
+        "port": 8080,
+        "packages": ["venv"],
+        "files": [],
+        "root": "/nonexistent",
+        "credentials": "/nonexistent",
     },
     "docker_boot": {
-        **{"service": "docker-boot@a.service", "timer": "docker-boot-update@a.timer", "name": "a"},
-        **{"ports": ["8080/tcp"], "folders": [], "files": [], "started_from": []},
-        **{"staged": "/nonexistent"},
+        "service": "docker-boot@a.service",
+        "timer": "docker-boot-update@a.timer",
+        "name": "a",
+        "ports": ["8080/tcp"],
+        "folders": [],
+        "files": [],
+        "started_from": [],
+        "staged": "/nonexistent",
     },
 }
 

@@ -1,8 +1,8 @@
 """Print what the role has to know of a device, in one call. It only looks.
 
-What it looks for is its argument, as JSON: `service` and `replaces` are units of systemd, `port` one
-of TCP, `packages` the distribution's, `root` the folder of the releases, `credentials` a file, and
-`files` those that are to be root's, 0644.
+What it looks for is its argument, as JSON: `service` and `replaces` are units of systemd, `port` is
+one of TCP, `packages` are the distribution's, `root` is the folder of the releases, `credentials` a
+file, and `files` are those that are to be root's, 0644.
 
 What it found is printed as JSON too; the variables of the role say what that is good for.
 """
