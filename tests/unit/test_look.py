@@ -79,7 +79,7 @@ WANTED: dict[str, dict[str, object]] = {
         "packages": ["venv"],
         "files": [],
         "root": "/nonexistent",
-        "credentials": "/nonexistent",
+        "kept": [],
     },
     "docker_boot": {
         "service": "docker-boot@a.service",

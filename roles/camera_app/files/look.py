@@ -1,8 +1,8 @@
 """Print what the role has to know of a device, in one call. It only looks.
 
 What it looks for is its argument, as JSON: `service` and `replaces` are units of systemd, `port` is
-one of TCP, `packages` are the distribution's, `root` is the folder of the releases, `credentials` a
-file, and `files` are those that are to be root's, 0644.
+one of TCP, `packages` are the distribution's, `root` is the folder of the releases, `files` are
+those that are to be root's, 0644, and `kept` those that a switch keeps.
 
 What it found is printed as JSON too; the variables of the role say what that is good for.
 """
@@ -89,6 +89,6 @@ found = {
     "complete": [path for path in releases if os.path.exists(f"{path}/complete")],
     "unused": sorted(set(releases) - set(links.values())),
     "checksums": {path: checksum(path) for path in wanted["files"]},
-    "credentials": os.path.lexists(wanted["credentials"]),
+    "kept": [path for path in wanted["kept"] if os.path.lexists(path)],
 }
 print(json.dumps(found))
