@@ -56,11 +56,13 @@ galaxy: $(READY) $(LINK)  ## What Ansible Galaxy asks of the archive, documentat
 docs: $(READY)  ## Write the tables of variables in the roles' READMEs
 	$(BIN)/python -m tests.variables
 
-# Nearly all of its tests wait, so four at a time; those with crowds of viewers count frames, so they run alone.
-CROWDS := files/server/tests/test_fanout.py
+# Nearly all of its tests wait, so four at a time. Those that count frames or seconds run alone.
+SERVER_TESTS := -o cache_dir="$(CURDIR)/.cache/pytest" files/server/tests
 server: $(READY)  ## The server's own tests
-	python -m pytest -n 4 --dist worksteal -o cache_dir="$(CURDIR)/.cache/pytest" files/server/tests --ignore $(CROWDS)
-	python -m pytest -o cache_dir="$(CURDIR)/.cache/pytest" $(CROWDS)
+	@status=0; set -x; \
+	python -m pytest -n 4 --dist worksteal -m "not alone" $(SERVER_TESTS) || status=1; \
+	python -m pytest -m alone $(SERVER_TESTS) || status=1; \
+	exit $$status
 
 browser: $(READY)  ## The server's page in a real Chromium
 	python -m tests.lab chromium

@@ -8,6 +8,9 @@ native_left: whether anything of a native one is there.
 Of files that hold secrets only names are looked at.
 """
 
+# The device's own Python may be an old one: a role says so later.
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
@@ -36,7 +39,9 @@ def native() -> dict[str, str]:
     """Return properties of the unit."""
     properties = "--property=LoadState,ActiveState,UnitFileState"
     command = ("/usr/bin/systemctl", "show", properties, UNIT)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, check=False, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
@@ -44,7 +49,8 @@ def native() -> dict[str, str]:
 
 def native_left() -> bool:
     """Whether the role has left anything; its user is what it makes first and removes last."""
-    users = [line.partition(":")[0] for line in Path("/etc/passwd").read_text().splitlines()]
+    accounts = Path("/etc/passwd").read_bytes().splitlines()
+    users = [account.partition(b":")[0].decode(errors="replace") for account in accounts]
     return USER in users or any(Path(path).exists() for path in LEFT)
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 import yaml
@@ -63,61 +67,180 @@ def test_the_look_for_forms_knows_the_role_s_names() -> None:
     }
 
 
-# Of a timer, systemd knows no process.
+# Of a timer, systemd knows no process. It tells what it is asked for.
 SYSTEMCTL = """#!/bin/sh
-echo LoadState=loaded
-echo ActiveState=active
-echo UnitFileState=disabled
-echo ActiveEnterTimestamp=
-echo NeedDaemonReload=no
-case "$*" in *.service) echo MainPID=7 ;; esac
+for last; do :; done
+for option; do
+    case $option in --property=*) asked=,${option#--property=}, ;; esac
+done
+tell() { case $asked in *",$1,"*) echo "$1=$2" ;; esac; }
+tell LoadState loaded
+tell ActiveState active
+tell UnitFileState disabled
+tell ActiveEnterTimestamp @1000
+case $last in
+    *.service) tell MainPID 7; tell NeedDaemonReload no ;;
+    *) tell NeedDaemonReload yes ;;
+esac
 """
-WANTED: dict[str, dict[str, object]] = {
-    "camera_app": {
-        "service": "camera-server.service",
-        "port": 8080,
-        "packages": ["venv"],
-        "files": [],
-        "root": "/nonexistent",
-        "kept": [],
-    },
-    "docker_boot": {
-        "service": "docker-boot@a.service",
-        "timer": "docker-boot-update@a.timer",
-        "name": "a",
-        "ports": ["8080/tcp"],
-        "folders": [],
-        "files": [],
-        "started_from": [],
-        "staged": "/nonexistent",
-    },
-}
+# It tells only those whose format it is given.
+DPKG_QUERY = """#!/bin/sh
+[ "$2" = '--showformat=${db:Status-Status} ${Package}
+' ] && printf 'installed there\nconfig-files removed\n'
+exit 1
+"""
+SS = "#!/bin/sh\necho listener\n"
+DOCKER = "#!/bin/sh\necho container\n"
 
 
-def _look(role: str, folder: Path, ss: str) -> subprocess.CompletedProcess[str]:
-    """Run a role's look with other programs than the system's."""
-    script = (ROOT / "roles" / role / "files/look.py").read_text()
-    for name, text in (("systemctl", SYSTEMCTL), ("ss", ss), ("dpkg-query", "#!/bin/sh\nexit 1\n")):
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-        script = script.replace(f"/usr/bin/{name}", str(folder / name))
-    wanted = {**WANTED[role], "replaces": ["old.timer", "old.service"]}
-    command = [sys.executable, "-I", "-", json.dumps(wanted)]
-    env = {"PATH": str(folder)}
-    return subprocess.run(
-        command, input=script, env=env, capture_output=True, text=True, check=False
+def _look(
+    role: str,
+    bin_: Path,
+    ss: str = SS,
+    owner: tuple[int, int] = (os.getuid(), os.getgid()),
+    **wanted: object,
+) -> CompletedProcess[str]:
+    """Run a role's look as its task does, with other programs than the system's.
+
+    Args:
+        role: the role.
+        bin_: a folder to be made for the programs.
+        ss: one of them.
+        owner: who stands for root and root's group.
+        wanted: what is looked for.
+    """
+    (told,) = re.findall(
+        r"^    argv: (\[/usr/bin/python3, .*)\n    stdin: .*look\.py",
+        _texts(ROOT / "roles" / role / "tasks"),
+        re.MULTILINE,
     )
+    script = (ROOT / "roles" / role / "files/look.py").read_text()
+    assert script.count("(0, 0, ") == 1
+    script = script.replace("(0, 0, ", f"({owner[0]}, {owner[1]}, ")
+    bin_.mkdir()
+    programs = {"systemctl": SYSTEMCTL, "ss": ss, "dpkg-query": DPKG_QUERY, "docker": DOCKER}
+    for name, text in programs.items():
+        (bin_ / name).write_text(text)
+        (bin_ / name).chmod(0o755)
+        script = script.replace(f"/usr/bin/{name}", str(bin_ / name))
+    own: dict[str, dict[str, object]] = {
+        "camera_app": {"service": "camera-server.service", "port": 8080, "packages": []},
+        "docker_boot": {
+            "service": "a.service",
+            "update": "update.service",
+            "timer": "a.timer",
+            "name": "a",
+            "ports": ["8080/tcp"],
+            "folders": [],
+            "started_from": [],
+            "staged": "x",
+        },
+    }
+    both: dict[str, object] = {"replaces": [], "files": [], "root": "/nonexistent", "kept": []}
+    command = [sys.executable, *yaml.safe_load(told)[1:-1], json.dumps(both | own[role] | wanted)]
+    # What lies in a user's home is none of the script's business.
+    for module in ("json", "stat"):
+        (bin_ / f"{module}.py").write_text("raise SystemExit('imported from the home')")
+    env = {"PATH": f"{bin_}:/usr/bin:/bin"}
+    return subprocess.run(
+        command, input=script, env=env, cwd=bin_, capture_output=True, text=True, check=False
+    )
+
+
+def _found(role: str, bin_: Path, **wanted: Any) -> dict[str, Any]:
+    done = _look(role, bin_, **wanted)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
 
 
 @pytest.mark.parametrize("role", ["camera_app", "docker_boot"])
 def test_what_is_replaced_may_be_a_timer(role: str, tmp_path: Path) -> None:
-    found = json.loads(_look(role, tmp_path, "#!/bin/sh\n").stdout)
+    found = _found(role, tmp_path / "bin", replaces=["old.timer", "old.service"])
     assert found["replaced"] == ["old.timer", "old.service"]
     assert found["replaced_pids"] == ["7"]
 
 
 @pytest.mark.parametrize("role", ["camera_app", "docker_boot"])
 def test_a_program_that_fails_is_told_with_what_it_said(role: str, tmp_path: Path) -> None:
-    done = _look(role, tmp_path, "#!/bin/sh\necho Permission denied >&2\nexit 1\n")
+    done = _look(role, tmp_path / "bin", "#!/bin/sh\necho Permission denied >&2\nexit 1\n")
     assert done.returncode == 1
     assert done.stderr.endswith("sport = :8080: Permission denied\n")
+
+
+@pytest.mark.parametrize("role", ["camera_app", "docker_boot"])
+def test_a_file_of_another_mode_is_not_right(role: str, tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    for file in (right, wrong):
+        file.write_text("same")
+        file.chmod(0o644 if file == right else 0o640)
+    files = [str(right), str(wrong), str(tmp_path / "none")]
+    checksums = _found(role, tmp_path / "bin", files=files)["checksums"]
+    assert list(checksums.values()) == [sha256(b"same").hexdigest(), "", ""]
+
+
+@pytest.mark.parametrize("role", ["camera_app", "docker_boot"])
+def test_a_file_of_somebody_else_is_not_right(role: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("same")
+    file.chmod(0o644)
+    found = _found(role, tmp_path / "bin", owner=(os.getuid() + 1, os.getgid()), files=[str(file)])
+    assert found["checksums"] == {str(file): ""}
+
+
+def test_the_camera_server_s_look_at_releases(tmp_path: Path) -> None:
+    root = tmp_path / "opt"
+    for name in ("a", "b"):
+        (root / "releases" / name).mkdir(parents=True)
+    (root / "releases/a/complete").touch()
+    (root / "current").symlink_to(root / "releases/a")
+    (root / "rollback").mkdir()
+    kept = [str(root / "current"), str(root / "none")]
+    found = _found("camera_app", tmp_path / "bin", root=str(root), kept=kept)
+    assert found["complete"] == [str(root / "releases/a")]
+    assert found["unused"] == [str(root / "releases/b")]
+    assert found["links"] == {
+        "current": str(root / "releases/a"),
+        "previous": "",
+        "rollback/release": "",
+    }
+    assert found["rollback"] is True
+    assert found["kept"] == kept[:1]
+
+
+def test_the_camera_server_s_look_at_the_system(tmp_path: Path) -> None:
+    found = _found("camera_app", tmp_path / "bin", packages=["there", "removed", "never"])
+    assert found["installed"] == ["there"]
+    assert found["listeners"] == ["listener"]
+    service = {"ActiveState": "active", "MainPID": "7", "NeedDaemonReload": "no"}
+    assert found["service"] == service
+    assert found["python"] == "{}.{}".format(*sys.version_info)
+
+
+def test_the_look_of_docker_boot_at_what_an_app_is_started_from(tmp_path: Path) -> None:
+    program, staged = tmp_path / "program", tmp_path / "staged"
+    program.touch()
+    staged.touch()
+    outdated = []
+    for place, written in enumerate((1000, 1002)):  # systemd says 1000, in whole seconds
+        os.utime(program, (written, written))
+        wanted = {"started_from": [str(program)], "staged": str(staged)}
+        found = _found("docker_boot", tmp_path / f"bin-{place}", **wanted)
+        outdated.append(found["outdated"])
+        assert found["staged"] is True
+    assert outdated == [False, True]
+    assert found["unread"] == ["a.timer"]
+
+
+def test_the_look_of_docker_boot_at_folders_and_ports(tmp_path: Path) -> None:
+    folders = [
+        {"path": str(tmp_path / name), "mode": "0700"} for name in ("right", "wrong", "none")
+    ]
+    for folder in folders[:2]:
+        path = Path(folder["path"])
+        path.mkdir()
+        path.chmod(0o700 if path.name == "right" else 0o750)
+    found = _found("docker_boot", tmp_path / "bin", folders=folders)
+    assert found["folders"] == folders[:1]
+    assert found["ports"] == [{"listeners": ["listener"], "containers": ["container"]}]
+    assert found["namesakes"] == ["container"]
+    assert found["docker"] == str(tmp_path / "bin/docker")

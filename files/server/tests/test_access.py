@@ -438,6 +438,7 @@ def test_nothing_is_kept_and_no_address_goes_elsewhere(site: Site) -> None:
         assert answer.headers["referrer-policy"] == allowed, path
 
 
+@pytest.mark.alone
 def test_password_attempts_are_slowed_and_tokens_and_cookies_never(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

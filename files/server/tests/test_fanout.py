@@ -30,6 +30,7 @@ import uvicorn
 real, uvicorn.Config = uvicorn.Config, lambda *a, **k: real(*a, **{**k, "loop": "asyncio"})
 """
 WAYS = {"direct": "", "asgi": BY_ASGI}
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(params=WAYS)

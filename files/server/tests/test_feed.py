@@ -79,6 +79,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.alone
 def test_it_starts_for_a_viewer_and_shows_the_camera(starts: Path) -> None:
     async def scene(feed: CameraFeed) -> None:
         assert (feed.state, feed.frame_age) == (State.IDLE, None)

@@ -272,6 +272,7 @@ def test_a_camera_that_cannot_be_opened(tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.alone
 def test_a_viewer_who_does_not_read_holds_up_nobody(server: RunningServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as sleeper:
         sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -287,6 +288,7 @@ def test_a_viewer_who_does_not_read_holds_up_nobody(server: RunningServer) -> No
         assert not any("Traceback" in line for line in server.log), server.log
 
 
+@pytest.mark.alone
 def test_ten_open_streams_end_with_the_server(server: RunningServer) -> None:
     viewers = [server.watch() for _turn in range(10)]
     for viewer in viewers:
@@ -301,6 +303,7 @@ def test_ten_open_streams_end_with_the_server(server: RunningServer) -> None:
     assert not [line for line in server.log if not line.startswith("level=INFO ")], server.log
 
 
+@pytest.mark.alone
 def test_a_snapshot_that_waits_does_not_hold_up_the_end() -> None:
     with running_server(CAMERA_SERVER_CAMERA="picamera2") as server:
         answers = []
@@ -345,6 +348,7 @@ def test_a_server_for_this_host_only_says_so() -> None:
         assert not [line for line in server.log if said in line]
 
 
+@pytest.mark.alone
 def test_systemd_hears_how_the_server_is(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))

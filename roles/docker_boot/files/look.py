@@ -1,9 +1,9 @@
 """Print what the role has to know of a device, in one call. It only looks.
 
-What it looks for is its argument, as JSON: `service`, `timer` and `replaces` are units of systemd,
-`name` is the app's, `ports` are the device's, such as 8080/tcp, `folders` have a `path` and a
-`mode` and are to be root's, `files` are to be root's, 0644, `started_from` is what the service is
-started from, and `staged` is a file.
+What it looks for is its argument, as JSON: `service`, `update`, `timer` and `replaces` are units of
+systemd, `name` is the app's, `ports` are the device's, such as 8080/tcp, `folders` have a `path`
+and a `mode` and are to be root's, `files` are to be root's, 0644, `started_from` are those that the
+service is started from, and `staged` is one more.
 
 What it found is printed as JSON too; the variables of the role say what that is good for.
 """
@@ -65,7 +65,10 @@ def is_newer(path: str, start: int) -> bool:
 
 wanted = json.loads(sys.argv[1])
 docker = shutil.which("docker") or ""
-engine, service = ask_systemd("docker.service"), ask_systemd(wanted["service"])
+engine = ask_systemd("docker.service")
+units = (wanted["service"], wanted["update"], wanted["timer"])
+own = {unit: ask_systemd(unit) for unit in units}
+service, timer = own[wanted["service"]], own[wanted["timer"]]
 replaces = {unit: ask_systemd(unit) for unit in wanted["replaces"]}
 started = int(service["ActiveEnterTimestamp"].lstrip("@") or 0)
 found = {
@@ -73,7 +76,9 @@ found = {
     "skopeo": shutil.which("skopeo") or "",
     "engine": engine,
     "service": service,
-    "timer": ask_systemd(wanted["timer"]),
+    "timer": timer,
+    # Written by a run that was broken off before systemd had read them.
+    "unread": [unit for unit, is_ in own.items() if is_["NeedDaemonReload"] == "yes"],
     # What runs, or is started at boot and was stopped by a run that was broken off.
     "replaced": [
         unit
