@@ -183,6 +183,18 @@ def test_the_state_is_told_to_ansible_and_to_prometheus(pi: Pi) -> None:
     assert answer["docker_boot"] == pi.state()
 
 
+def test_another_interval_is_taken_up_also_when_systemd_was_not_told_of_it(pi: Pi) -> None:
+    timer = f"docker-boot-update@{USE}.timer"
+    ask = f"systemctl show --value --property=TimersMonotonic {timer}"
+    for interval, broken_off in (("6h", False), ("5h", True)):
+        if broken_off:
+            pi.run(f"sed -i 's/6h/{interval}/' /etc/systemd/system/{timer}")
+        play = pi.apply(docker_boot_update_interval=interval)
+        assert play.went_well, play.output
+        assert f"OnUnitInactiveUSec={interval} " in pi.run(ask)
+        assert pi.run(f"systemctl is-active {timer}").strip() == "active"
+
+
 def test_what_is_left_when_it_goes(pi: Pi) -> None:
     pi.run(
         f"docker tag {pi.image}@{pi.current().rpartition('@')[2]} neighbour:1"
