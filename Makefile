@@ -71,7 +71,7 @@ browser: $(READY)  ## The server's page in a real Chromium
 demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 	python -m pytest -v tests/demo
 
-devices: $(READY)  ## The next six, two at a time, on simulated devices
+devices: $(READY)  ## The next six, three at a time, on simulated devices
 	python -m tests.lab chromium
 	@$(BIN)/python -m tests.run molecule-docker_boot+$(DEVICES)
 

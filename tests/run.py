@@ -2,7 +2,7 @@
 
 python -m tests.run lint unit sanity+bootstrap
 
-The names are targets of the Makefile. Those that a + joins run two at a time, and the output of
+The names are targets of the Makefile. Those that a + joins run three at a time, and the output of
 each is shown when it has ended.
 """
 
@@ -19,8 +19,9 @@ from pathlib import Path
 
 from .lab.console import CACHE, ROOT, heading, say
 
-# How many run at a time of those that are joined: that keeps two cores busy.
-LANES = 2
+# How many run at a time of those that are joined: that keeps two cores busy, since each often
+# waits, for a camera, a health window or a registry.
+LANES = 3
 # How often they say where they are.
 PROGRESS_SECONDS = 30
 # Whole outputs are not mixed.
