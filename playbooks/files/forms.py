@@ -39,9 +39,12 @@ def native() -> dict[str, str]:
     """Return properties of the unit."""
     properties = "--property=LoadState,ActiveState,UnitFileState"
     command = ("/usr/bin/systemctl", "show", properties, UNIT)
-    done = subprocess.run(
-        command, capture_output=True, check=False, encoding="utf-8", errors="replace"
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, check=False, encoding="utf-8", errors="replace"
+        )
+    except OSError as error:
+        sys.exit(str(error))
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
     return dict(line.split("=", 1) for line in done.stdout.splitlines())

@@ -152,3 +152,13 @@ def test_a_switch_that_was_broken_off_is_finished_by_the_next_run(device: Device
     play = device.bootstrap()
     assert play.went_well, play.output
     assert play.changed == 0
+
+
+def test_a_link_to_the_release_that_is_gone_is_put_back(device: Device) -> None:
+    link = "/opt/rpi_camera/current"
+    release = device.run("readlink", link)
+    device.run("rm", link)
+    play = device.bootstrap()
+    assert play.went_well, play.output
+    assert device.run("readlink", link) == release
+    assert f"{RELEASES}/{_running(device)}\n" == release

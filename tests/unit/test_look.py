@@ -157,7 +157,12 @@ def _found(role: str, bin_: Path, **wanted: Any) -> dict[str, Any]:
 def test_what_is_replaced_may_be_a_timer(role: str, tmp_path: Path) -> None:
     found = _found(role, tmp_path / "bin", replaces=["old.timer", "old.service"])
     assert found["replaced"] == ["old.timer", "old.service"]
-    assert found["replaced_pids"] == ["7"]
+    assert found["replaced_pids"] == ["0", "7"]
+
+
+@pytest.mark.parametrize("role", ["camera_app", "docker_boot"])
+def test_the_port_of_a_socket_that_is_replaced_is_systemd_s(role: str, tmp_path: Path) -> None:
+    assert _found(role, tmp_path / "bin", replaces=["old.socket"])["replaced_pids"] == ["1"]
 
 
 @pytest.mark.parametrize("role", ["camera_app", "docker_boot"])
@@ -191,6 +196,8 @@ def test_the_camera_server_s_look_at_releases(tmp_path: Path) -> None:
     root = tmp_path / "opt"
     for name in ("a", "b"):
         (root / "releases" / name).mkdir(parents=True)
+    (root / "releases/.hidden").mkdir()
+    (root / "releases/link").symlink_to(tmp_path)
     (root / "releases/a/complete").touch()
     (root / "current").symlink_to(root / "releases/a")
     (root / "rollback").mkdir()
@@ -205,6 +212,30 @@ def test_the_camera_server_s_look_at_releases(tmp_path: Path) -> None:
     }
     assert found["rollback"] is True
     assert found["kept"] == kept[:1]
+
+
+def test_the_camera_server_s_look_at_what_is_in_the_place_of_its_own(tmp_path: Path) -> None:
+    root, folder, masked = tmp_path / "opt", tmp_path / "folder", tmp_path / "masked"
+    (root / "current").mkdir(parents=True)
+    (root / "previous").symlink_to(tmp_path / "nowhere")
+    folder.mkdir()
+    masked.symlink_to("/dev/null")
+    file = tmp_path / "file"
+    file.touch()
+    kept = [str(folder), str(masked), str(file), str(tmp_path / "none")]
+    found = _found("camera_app", tmp_path / "bin", root=str(root), kept=kept)
+    assert found["misplaced"] == [
+        {"path": str(root / "current"), "kind": "link"},
+        {"path": str(folder), "kind": "file"},
+        {"path": str(masked), "kind": "file"},
+    ]
+
+
+@pytest.mark.parametrize("role", ["camera_app", "docker_boot"])
+def test_a_program_that_is_missing_is_named(role: str, tmp_path: Path) -> None:
+    done = _look(role, tmp_path / "bin", "#!/nonexistent/sh\n")
+    assert done.returncode == 1
+    assert done.stderr == f"[Errno 2] No such file or directory: '{tmp_path / 'bin/ss'}'\n"
 
 
 def test_the_camera_server_s_look_at_the_system(tmp_path: Path) -> None:

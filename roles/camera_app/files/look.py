@@ -18,9 +18,12 @@ from pathlib import Path
 
 def ask(*command: str, check: bool = True) -> list[str]:
     """Return the lines that a command prints; say what went wrong, and end."""
-    done = subprocess.run(
-        command, capture_output=True, check=False, encoding="utf-8", errors="replace"
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, check=False, encoding="utf-8", errors="replace"
+        )
+    except OSError as error:
+        sys.exit(str(error))
     if check and done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout.splitlines()
@@ -56,12 +59,23 @@ def target(link: Path) -> str:
 
 wanted = json.loads(sys.argv[1])
 root = Path(wanted["root"])
-releases = [str(path) for path in root.glob("releases/*") if path.is_dir()]
+releases = [
+    str(path) for path in root.glob("releases/[!.]*") if path.is_dir() and not path.is_symlink()
+]
 links = {name: target(root / name) for name in ("current", "previous", "rollback/release")}
 replaces = {
     unit: ask_systemd(unit, "ActiveState", "UnitFileState", "MainPID")
     for unit in wanted["replaces"]
 }
+misplaced = [
+    {"path": str(root / name), "kind": "link"}
+    for name in ("current", "previous")
+    if (root / name).exists() and not (root / name).is_symlink()
+] + [
+    {"path": path, "kind": "file"}
+    for path in wanted["kept"]
+    if os.path.lexists(path) and not os.path.isfile(path)
+]
 enabled = [unit for unit, is_ in replaces.items() if is_["UnitFileState"] == "enabled"]
 found = {
     # A release belongs to one Python: after an upgrade of the distribution it is another.
@@ -78,13 +92,18 @@ found = {
         for unit, is_ in replaces.items()
         if is_["ActiveState"] in ("active", "activating", "reloading") or unit in enabled
     ],
-    "replaced_pids": [is_["MainPID"] for is_ in replaces.values() if "MainPID" in is_],
+    # A socket is systemd's own.
+    "replaced_pids": [
+        is_.get("MainPID", "1" if unit.endswith(".socket") else "0")
+        for unit, is_ in replaces.items()
+    ],
     "listeners": ask(
         *("/usr/bin/ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes"),
         f"sport = :{wanted['port']}",
     ),
     "installed": ask_installed(wanted["packages"]),
     "links": links,
+    "misplaced": misplaced,
     "rollback": (root / "rollback").exists(),
     "complete": [path for path in releases if os.path.exists(f"{path}/complete")],
     "unused": sorted(set(releases) - set(links.values())),

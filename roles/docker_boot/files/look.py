@@ -23,9 +23,12 @@ CONTAINER = '{{.Label "rpi_camera.docker_boot"}} {{.Names}}'
 
 def ask(*command: str) -> list[str]:
     """Return the lines that a command prints; say what went wrong, and end."""
-    done = subprocess.run(
-        command, capture_output=True, check=False, encoding="utf-8", errors="replace"
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, check=False, encoding="utf-8", errors="replace"
+        )
+    except OSError as error:
+        sys.exit(str(error))
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout.splitlines()
@@ -85,7 +88,11 @@ found = {
         for unit, is_ in replaces.items()
         if is_["ActiveState"] == "active" or is_["UnitFileState"] == "enabled"
     ],
-    "replaced_pids": [is_["MainPID"] for is_ in replaces.values() if "MainPID" in is_],
+    # A socket is systemd's own.
+    "replaced_pids": [
+        is_.get("MainPID", "1" if unit.endswith(".socket") else "0")
+        for unit, is_ in replaces.items()
+    ],
     "ports": [
         {
             "listeners": ask(
