@@ -114,8 +114,10 @@ def test_once_more_changes_nothing_and_another_password_changes_that_one(
         "camera_app_users": [ANNA | {"password": "another horse altogether"}],
     }
     assert device.bootstrap("--check", **other).changed > 0
+    device.run("chmod", "644", "/etc/rpi_camera/token")
     changed = device.bootstrap(**other)
     assert changed.went_well, changed.output
+    assert device.run("stat", "--format=%a", "/etc/rpi_camera/token").strip() == "600"
     assert f"/?token={token}" in changed.output
     basic = base64.b64encode(f"anna:{PHRASE}".encode()).decode()
     assert _ask(device, "/snapshot", Authorization=f"Basic {basic}")[0] == 401
