@@ -1,0 +1,4 @@
+#!/bin/bash
+# Sleeps for a number of seconds.
+
+exec sleep "$1"
