@@ -263,7 +263,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._refuse_public()
         facts = self._facts(found, registered)
         plan = _runner_plan.plan(facts, _runner_plan.PRESENT)
-        self._refuse_taken(facts, plan, registered)
+        self._refuse_taken(found, facts, plan, registered)
         upgrade = self._upgrade(found)
         labels = self._differing_labels(facts, registered)
         group = self._differing_group(facts, registered)
@@ -281,9 +281,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         ]
         self._result["actions"] = actions
         self._result["changed"] = bool(actions)
-        if self._pinned and not upgrade:
-            self._warn_of_age(found)
         if not actions or self._task.check_mode:
+            if not upgrade:
+                self._warn_of_age(found)
             return
         # All that can be refused is asked for before anything is touched.
         if {"register", "replace", "reconfigure"} & set(plan) and self._github:
@@ -334,13 +334,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return found
 
     def _refuse_taken(
-        self, facts: _runner_plan.Facts, plan: list[str], registered: _github.Runner | None
+        self,
+        found: dict[str, Any],
+        facts: _runner_plan.Facts,
+        plan: list[str],
+        registered: _github.Runner | None,
     ) -> None:
         """Refuse to take a name from another machine that listens by it."""
         if not registered or not registered.online or facts.registration != "other":
             return
         # A listener whose .runner was lost is online until its unit is stopped.
-        if facts.unit not in ("none", "down") and facts.configuration != "right":
+        if found["listeners"] and facts.configuration in ("none", "broken"):
             return
         if {"replace", "reconfigure", "forget"} & set(plan):
             raise ValueError(
@@ -439,7 +443,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _warn_of_age(self, found: dict[str, Any]) -> None:
         days = (time.time() - found["built"]) / 86400
-        if found["built"] and days > FRESH_DAYS:
+        if self._pinned and found["built"] and days > FRESH_DAYS:
             self._result.setdefault("warnings", []).append(
                 f"The runner {found['version']} on {self._wanted['name']} was built"
                 f" {days:.0f} days ago. GitHub gives no jobs to one that has not taken a newer"
@@ -640,7 +644,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     f" {_shown(registered) or 'there is none of that name'}"
                 )
             time.sleep(PAUSE)
-        self._result["version"] = self._local("look")["found"]["version"]
+        found = self._local("look")["found"]
+        self._result["version"] = found["version"]
+        self._warn_of_age(found)
 
     # Absent.
 

@@ -63,10 +63,14 @@ class Run:
 
 @dataclass
 class Pi:
-    """A Pi, by the lab's group of it and of the double of GitHub."""
+    """A Pi, by the lab's group of it and of the double of GitHub.
+
+    `user` is whose runner is looked at, if it has several.
+    """
 
     group: str
     name: str = PI
+    user: str = USER
 
     @cached_property
     def github(self) -> GitHub:
@@ -87,6 +91,11 @@ class Pi:
         return self._home / "github.pem"
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What the controller needs in its environment to believe the double."""
+        return {"SSL_CERT_FILE": str(self._certificate)}
+
+    @property
     def cache(self) -> Path:
         """Where the controller keeps archives."""
         return self._home / "runners"
@@ -98,7 +107,7 @@ class Pi:
         self.publish()
         for name in names:
             self.github.trust(name)
-        # Beside the authorities that this machine believes: SSL_CERT_FILE takes their place.
+        # SSL_CERT_FILE has it in the place of all that this machine believes.
         self._certificate.write_text(self.github.ca)
         self._variables.touch(mode=0o600)
         self._variables.write_text(yaml.safe_dump(self.variables()))
@@ -115,6 +124,16 @@ class Pi:
             "github_runner_token": self.github.token,
             "github_runner_cache": str(self.cache),
         }
+
+    def registration_token(self) -> str:
+        """Return a new registration token, as a person copies it from GitHub's page."""
+        connection = self.github.connection()
+        try:
+            path = "/api/v3/repos/octo/camera/actions/runners/registration-token"
+            connection.request("POST", path, headers={"Authorization": f"token {self.github.token}"})
+            return str(json.load(connection.getresponse())["token"])
+        finally:
+            connection.close()
 
     def apply(
         self,
@@ -167,9 +186,14 @@ class Pi:
             playbook,
             *[f"--extra-vars=@{given}", *options],
             hosts=hosts,
-            env={"SSL_CERT_FILE": str(self._certificate), **(env or {})},
+            env={**self.environment, **(env or {})},
         )
         return Run(run, json.loads(answer.read_text()) if answer.exists() else {})
+
+    def reboot(self) -> None:
+        """Have it go out as without power, start it, and wait until it has booted."""
+        lab.kill(self.group, self.name)
+        lab.boot(self.group, self.name)
 
     # What is on it.
 
@@ -182,20 +206,25 @@ class Pi:
         return self.run('[ ! -e "$1" ] || cat "$1"', path)
 
     @property
+    def folder(self) -> str:
+        """Where the runner is installed."""
+        return f"/opt/{self.user}"
+
+    @property
     def service(self) -> str:
         """The unit that `.service` names; nothing if there is none."""
-        return self.read(f"{FOLDER}/.service").strip()
+        return self.read(f"{self.folder}/.service").strip()
 
     @property
     def configuration(self) -> dict[str, Any] | None:
         """What `.runner` says, or None."""
-        text = self.read(f"{FOLDER}/.runner").lstrip("\ufeff")
+        text = self.read(f"{self.folder}/.runner").lstrip("\ufeff")
         return dict(json.loads(text)) if text else None
 
     @property
     def listener(self) -> str:
         """The number of the process that listens, by which a restart shows; nothing if none."""
-        return self.run(f"pgrep --full {FOLDER}/bin/Runner[.]Listener || :").strip()
+        return self.run(f"pgrep --full {self.folder}/bin/Runner[.]Listener || :").strip()
 
     @property
     def is_listening(self) -> bool:

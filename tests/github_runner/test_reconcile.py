@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import runpy
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -139,7 +138,6 @@ class Case:
         script: what brings it about on the device.
         at_github: and at GitHub: `deleted`, or `taken` by another machine, which is offline.
         keeps_listener: whether what listens is to go on.
-        remade: the name that it has at GitHub is another's.
     """
 
     name: str
@@ -286,3 +284,397 @@ def test_whatever_has_happened_it_listens_in_the_end(pi: Pi, crowd: list[str], c
         assert changes(pi, mark) == []
         assert agent(pi) == number
     assert {item.name for item in pi.github.runners(REPOSITORY)} >= {PI, *crowd}
+
+
+# From nothing, and to nothing.
+
+
+def _credentials(pi: Pi, kind: str) -> dict[str, object]:
+    """Return the variables of a kind of credential; the others have none."""
+    if kind == "token":
+        return {}
+    if kind == "app":
+        app = pi.github.app
+        given = {"app_id": app.id, "app_installation": app.installation, "app_key": app.key}
+        return {"token": None, **given}
+    content = archives.build(NEWEST)
+    return {
+        "token": None,
+        "registration_token": pi.registration_token(),
+        "version": NEWEST,
+        "sha256": pi.github.put_release(NEWEST, "x64", content),
+    }
+
+
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [
+        pytest.param(case, kind, id=f"{case.name}, then by {kind}")
+        for case, kind in zip(TO_BE_ABSENT, ("token", "app", "registration", ""), strict=True)
+    ],
+)
+def test_it_goes_and_comes_again(pi: Pi, case: Case, kind: str) -> None:
+    case.bring_about(pi)
+    run = went(pi.apply(state="absent"))
+    case.check(run, ABSENT)
+    assert pi.github.runners(REPOSITORY) == [
+        item for item in pi.github.runners(REPOSITORY) if item.name == OLD
+    ]
+    left = f"ls -d {FOLDER} {HOME} /etc/systemd/system/*runner* 2> /dev/null || id {USER} 2>&1 || :"
+    assert pi.run(left).strip() == f"id: ‘{USER}’: no such user"
+    if kind == "":
+        mark = pi.github.mark()
+        run = went(pi.apply(state="absent"))
+        GONE.check(run, ABSENT)
+        assert run.play.changed == 0
+        assert changes(pi, mark) == []
+        return
+
+    given = _credentials(pi, kind)
+    before, mark = lab.snapshot(pi.group, pi.name), pi.github.mark()
+    would = went(pi.apply("--check", "--diff", **given))
+    assert would.play.changed > 0
+    assert changes(pi, mark) == []
+    assert lab.snapshot(pi.group, pi.name) == before
+
+    run = went(pi.apply(**given))
+    assert run.actions == would.actions == ["upgrade", "register", "install_service", "start"]
+    assert run.result["version"] == NEWEST
+    assert pi.is_listening
+    assert pi.github.wait_for_runner(PI).id == agent(pi)
+    assert minted(pi, mark) == ([] if kind == "registration" else ["registration-token"])
+    check_what_it_may(pi)
+
+    listener, mark = pi.listener, pi.github.mark()
+    again = went(pi.apply(**given))
+    assert (again.play.changed, again.actions, again.result["differed"]) == (0, [], [])
+    assert changes(pi, mark) == []
+    assert len(sent(pi, mark)) == again.result["api_requests"]
+    assert again.result["api_requests"] <= (0 if kind == "registration" else 3)
+    assert pi.listener == listener
+
+
+def minted(pi: Pi, since: int) -> list[str]:
+    """Return the kinds of token that GitHub was asked for since a mark, an App's own left out."""
+    return [item.rpartition("/")[2] for item in changes(pi, since)]
+
+
+def check_what_it_may(pi: Pi) -> None:
+    """See that the runner's secrets are its own, and that it is nobody on the device."""
+    modes = pi.run(f"cd {FOLDER}; stat --format='%a %U %G' {' '.join(PRIVATE)}").splitlines()
+    assert set(modes) == {f"600 {USER} {USER}"}
+    assert pi.run(f"stat --format='%a %U' {FOLDER}").strip() == f"750 {USER}"
+    assert pi.run(f"stat --format=%U {WORK}").strip() == USER
+    assert pi.run(f"passwd --status {USER}").split()[1] == "L"
+    assert pi.run(f"id --name --groups {USER}").strip() == USER
+    may = "sudo --non-interactive true 2>&1 || :"
+    assert pi.run(f"runuser -u {USER} -- sh -c '{may}'") != ""
+
+
+# Names, labels and groups.
+
+
+def test_a_name_that_is_another_s_is_taken_only_while_that_one_is_offline(pi: Pi) -> None:
+    script = f"{UNINSTALL} {FORGET}"
+    Case("", ("other", "none", "none", "none"), script, "deleted").bring_about(pi)
+    other = pi.github.add_runner(PI, status="online")
+    taken = pi.github.add_runner("taken", status="online")
+    before, mark = lab.snapshot(pi.group, pi.name), pi.github.mark()
+    refused(pi.apply(), f"name is {PI}", "another machine is online by it", str(other.id))
+    assert lab.snapshot(pi.group, pi.name) == before
+    assert changes(pi, mark) == []
+    pi.github.force(other.id, status="offline")
+    assert went(pi.apply()).actions == ["replace", "install_service", "start"]
+    assert agent(pi) == other.id
+
+    pi.github.force(other.id)
+    listener, mark = pi.listener, pi.github.mark()
+    refused(pi.apply(name="taken"), "name is taken", "another machine", str(taken.id))
+    assert pi.listener == listener
+    assert changes(pi, mark) == []
+    assert pi.github.wait_for_runner(PI).id == other.id
+
+
+def test_labels_are_set_without_a_restart_whoever_has_changed_them(pi: Pi) -> None:
+    number, listener, mark = agent(pi), pi.listener, pi.github.mark()
+    pi.github.set_labels(number, ["day"])
+    run = went(pi.apply(labels=["camera", "night"]))
+    assert (run.actions, run.result["differed"]) == (
+        ["set_labels"],
+        ["labels: day; wanted are camera, night"],
+    )
+    assert sorted(pi.github.runner(PI).custom_labels) == ["camera", "night"]
+    assert changes(pi, mark) == [f"PUT {REPOSITORY}/actions/runners/{number}/labels"]
+    same = ["Night", "self-hosted", "CAMERA", "Linux", "ARM64", "X64"]
+    run = went(pi.apply(labels=same))
+    assert (run.actions, run.play.changed) == ([], 0)
+    assert (pi.listener, agent(pi)) == (listener, number)
+
+
+def test_it_moves_to_another_repository_and_to_an_organization(pi: Pi) -> None:
+    github = pi.github
+    garden, octo = github.url("octo/garden"), github.url("octo")
+    github.set_repository("octo/garden")
+    scopes = (REPOSITORY, "repos/octo/open", "repos/octo/garden", ORGANIZATION)
+    github.permit(github.token, dict.fromkeys(scopes, "write"))
+    cameras, attic = github.add_group("Cameras"), github.add_group("Attic")
+    github.add_group("Anybody", public=True)
+
+    run = went(pi.apply(url=garden))
+    assert run.actions == ["reconfigure", "install_service", "start"]
+    assert "warnings" not in run.result
+    assert [item.scope for item in github.runners() if item.name == PI] == ["repos/octo/garden"]
+    assert pi.service == f"actions.runner.octo-garden.{PI}.service"
+    assert pi.is_listening
+
+    run = went(pi.apply(url=octo, group="Cameras", labels=["camera"]))
+    assert run.actions == ["reconfigure", "install_service", "start"]
+    (found,) = [item for item in github.runners() if item.name == PI]
+    assert (found.scope, found.group_id, found.status) == (ORGANIZATION, cameras, "online")
+    assert found.custom_labels == ["camera"]
+
+    listener, number, mark = pi.listener, agent(pi), github.mark()
+    same = went(pi.apply(url=octo, group="Cameras", labels=["camera"]))
+    assert same.play.changed == 0
+    assert same.result["api_requests"] <= 3
+    refused(pi.apply(url=octo, group="Cellar"), "group is Cellar", "Default, Cameras, Attic")
+    refused(pi.apply(url=octo, group="Anybody"), "Anybody", "open to public repositories")
+    refused(pi.apply(url=github.url("octo/open")), "octo/open is public")
+    assert changes(pi, mark) == []
+    run = went(pi.apply(url=octo, group="Attic", labels=["night"]))
+    assert run.actions == ["set_labels", "move"]
+    assert run.result["differed"] == [
+        "labels: camera; wanted are night",
+        "group: Cameras; wanted is Attic",
+    ]
+    assert github.runner(PI, ORGANIZATION).group_id == attic
+    assert (pi.listener, agent(pi)) == (listener, number)
+
+
+# What has drifted.
+
+
+def test_a_service_that_is_another_runner_s_and_one_of_before(pi: Pi) -> None:
+    old = "actions.runner.octo-old.pi.service"
+    disturb(
+        pi,
+        f"""
+        cd /etc/systemd/system
+        sed 's,^WorkingDirectory=.*,WorkingDirectory=/opt/neighbour,; s,^User=.*,User=pi,' \
+            "$unit" > {NEIGHBOUR}
+        cp "$unit" {old}
+        systemctl daemon-reload
+        systemctl enable --quiet {old}
+        echo {NEIGHBOUR} > {FOLDER}/.service
+        """,
+    )
+    number = agent(pi)
+    try:
+        run = went(pi.apply())
+        assert run.actions == ["uninstall_service", "install_service", "start"]
+        units = pi.run("cd /etc/systemd/system; ls -d actions.runner.*.service").split()
+        assert units == sorted([pi.service, NEIGHBOUR])
+        assert pi.run(f"find /etc/systemd/system -name '{old}*'") == ""
+        assert pi.read(f"/etc/systemd/system/{NEIGHBOUR}") != ""
+        assert pi.is_listening
+        assert agent(pi) == number
+    finally:
+        pi.run(f"rm --force /etc/systemd/system/{NEIGHBOUR}; systemctl daemon-reload")
+
+
+def test_what_is_killed_listens_again(pi: Pi) -> None:
+    number = agent(pi)
+    pi.run(f"pkill --signal KILL --uid {USER} --full '[R]unner'")
+    run = went(pi.apply())
+    assert run.actions == ["restart"]
+    assert pi.is_listening
+    assert agent(pi) == number
+
+
+def test_files_are_put_right_without_a_restart(pi: Pi) -> None:
+    disturb(
+        pi,
+        f"""
+        chmod 644 {" ".join(PRIVATE)}
+        chown root:root .credentials
+        : > runsvc.sh
+        mkdir --parents {WORK}/_tool/deep
+        touch {WORK}/_tool/deep/file
+        chown --recursive root:root {WORK}/_tool
+        """,
+    )
+    number, listener, mark = agent(pi), pi.listener, pi.github.mark()
+    before = lab.snapshot(pi.group, pi.name)
+    would = went(pi.apply("--check", "--diff"))
+    assert (would.actions, would.play.changed) == (["settings"], 1)
+    assert f"{FOLDER}/runsvc.sh" in would.output
+    assert lab.snapshot(pi.group, pi.name) == before
+
+    run = went(pi.apply())
+    assert run.actions == ["settings"]
+    told = " ".join(run.result["differed"])
+    assert all(f"{FOLDER}/{name} (owner and mode)" in told for name in PRIVATE)
+    check_what_it_may(pi)
+    assert pi.run(f"find {WORK} ! -user {USER}") == ""
+    assert (
+        pi.run(f"cmp {FOLDER}/runsvc.sh {FOLDER}/bin/runsvc.sh; test -x {FOLDER}/runsvc.sh") == ""
+    )
+    assert (pi.listener, agent(pi)) == (listener, number)
+    assert changes(pi, mark) == []
+
+
+@pytest.mark.parametrize("name", [".env", ".path", "drop-in"])
+def test_a_setting_that_was_edited_is_put_right_by_a_restart(pi: Pi, name: str) -> None:
+    path = f"{FOLDER}/{name}"
+    if name == "drop-in":
+        path = f"/etc/systemd/system/{pi.service}.d/rpi_camera.conf"
+    number, listener, before = agent(pi), pi.listener, pi.read(path)
+    mark = pi.github.mark()
+    pi.run('sed --in-place "s/^\\(LANG\\|Nice\\)=.*/\\1=6/; s,/sbin,/sbin:/somewhere," "$1"', path)
+    assert pi.read(path) != before
+    run = went(pi.apply())
+    assert run.actions == ["settings", "restart"]
+    assert f"file: {path}" in run.result["differed"]
+    without_stamp = [line for line in pi.read(path).splitlines() if "_SETTINGS=" not in line]
+    assert without_stamp == [line for line in before.splitlines() if "_SETTINGS=" not in line]
+    assert pi.is_listening
+    assert pi.listener != listener
+    assert agent(pi) == number
+    assert changes(pi, mark) == []
+
+
+def test_settings_reach_the_jobs_and_the_unit(pi: Pi) -> None:
+    hook = "/opt/hook.sh"
+    pi.run(f"echo 'echo the hook has run > {WORK}/hooked' > {hook}")
+    wanted: dict[str, Any] = {
+        "environment": {"COLOUR": "green", "DEPTH": 3},
+        "path": "/opt/tools:/usr/bin:/bin",
+        "no_proxy": f"{pi.github.address},localhost",
+        "proxy": "http://proxy.example:3128",
+        "hook_started": hook,
+        "cpu_quota": "150%",
+    }
+    number, listener = agent(pi), pi.listener
+    before = lab.snapshot(pi.group, pi.name)
+    would = went(pi.apply("--check", "--diff", **wanted))
+    assert would.actions == ["settings", "restart"]
+    assert f"{FOLDER}/.env" in would.output
+    assert lab.snapshot(pi.group, pi.name) == before
+    assert pi.listener == listener
+
+    run = went(pi.apply(**wanted))
+    assert run.actions == ["settings", "restart"]
+    assert agent(pi) == number
+    job = pi.github.wait_for_job(pi.github.queue_job("env; cat hooked"))
+    assert job.conclusion == "success", job.log
+    for line in (
+        "COLOUR=green",
+        "DEPTH=3",
+        "PATH=/opt/tools:/usr/bin:/bin",
+        "https_proxy=http://proxy.example:3128",
+        f"no_proxy={pi.github.address},localhost",
+        "the hook has run",
+    ):
+        assert line in job.log
+    shown = pi.run('systemctl show --property=CPUQuotaPerSecUSec --value "$1"', pi.service)
+    assert shown.strip() == "1.5s"
+    assert went(pi.apply(**wanted)).play.changed == 0
+
+
+def test_another_name_is_registered_and_the_old_one_removed(pi: Pi) -> None:
+    before, mark = lab.snapshot(pi.group, pi.name), pi.github.mark()
+    would = went(pi.apply("--check", "--diff", name="attic"))
+    assert would.actions == ["reconfigure", "install_service", "start"]
+    assert f"configured: {PI} at" in would.output
+    assert changes(pi, mark) == []
+    assert lab.snapshot(pi.group, pi.name) == before
+
+    old = agent(pi)
+    run = went(pi.apply(name="attic"))
+    assert run.actions == would.actions
+    assert {item.name for item in pi.github.runners(REPOSITORY)} - {OLD} == {"attic"}
+    assert changes(pi, mark) == [
+        f"POST {REPOSITORY}/actions/runners/registration-token",
+        f"DELETE {REPOSITORY}/actions/runners/{old}",
+    ]
+    assert pi.service == "actions.runner.octo-camera.attic.service"
+    assert pi.run("find /etc/systemd/system -name 'actions.runner.*.pi.*'") == ""
+    assert pi.is_listening
+
+
+def test_another_kind_is_registered_in_the_place_of_the_old_one(pi: Pi) -> None:
+    number = agent(pi)
+    wanted: dict[str, Any] = {"ephemeral": True, "version": NEWEST, "work_folder": "/srv/jobs/work"}
+    run = went(pi.apply(**wanted))
+    assert run.actions == ["reconfigure", "install_service", "start"]
+    found = pi.github.runner(PI)
+    assert (found.id, found.ephemeral, found.disable_update) == (number, True, True)
+    configuration = pi.configuration
+    assert configuration is not None
+    assert configuration["workFolder"] == "/srv/jobs/work"
+    assert pi.run("stat --format=%U /srv/jobs/work").strip() == USER
+    assert "Restart=no" in pi.run('systemctl cat "$1"', pi.service)
+    assert went(pi.apply(**wanted)).play.changed == 0
+
+
+# What is no runner in the end, and who is not let in.
+
+
+def test_one_that_never_listens_fails_in_the_journal_s_words(pi: Pi) -> None:
+    disturb(
+        pi,
+        """
+        systemctl stop "$unit"
+        mv bin/Runner.Listener bin/kept
+        printf '#!/bin/sh\\n[ "$1" != --version ] || exec cat bin/version\\n%s\\n' \
+            'echo "libeye.so.7 is missing" >&2; exit 9' > bin/Runner.Listener
+        chmod 755 bin/Runner.Listener
+        """,
+    )
+    try:
+        run = pi.apply(ready_seconds=10)
+        refused(run, "does not listen for jobs after 10 s", "libeye.so.7 is missing")
+    finally:
+        disturb(pi, "mv bin/kept bin/Runner.Listener")
+
+
+def test_one_that_github_does_not_see_fails(pi: Pi) -> None:
+    disturb(pi, 'systemctl stop "$unit"')
+    pi.github.force(agent(pi), status="offline")
+    try:
+        refused(pi.apply(ready_seconds=10), "the runner listens, and after 10 s", "offline")
+        assert pi.is_listening
+    finally:
+        pi.github.force(agent(pi))
+
+
+def test_who_is_not_let_in_is_told_why_and_nothing_is_changed(pi: Pi) -> None:
+    github = pi.github
+    expired = github.mint({REPOSITORY: "write"})
+    github.expire(expired)
+    # There is something to do, which needs more than to look.
+    script = f"{UNINSTALL} {FORGET}"
+    Case("", ("none", "none", "none", "none"), script, "deleted").bring_about(pi)
+    app = github.app
+    wrong_app = {"app_id": app.id, "app_installation": 1, "app_key": app.key}
+    needs = 'needs the repository permission "Administration: write"'
+    before, mark = lab.snapshot(pi.group, pi.name), github.mark()
+    for given, words in (
+        ({"token": expired}, "the token is not valid or has expired"),
+        (
+            {"token": github.mint({REPOSITORY: "none"})},
+            f"403: Resource not accessible by personal access token): the token {needs}",
+        ),
+        (
+            {"token": github.mint({})},
+            f"404: Not Found): it does not exist, or the token cannot see it and {needs}",
+        ),
+        (
+            {"token": github.mint({REPOSITORY: "read"})},
+            f"403: Resource not accessible by personal access token): the token {needs}",
+        ),
+        ({"token": None, **wrong_app}, "the App has no installation of this number"),
+    ):
+        refused(pi.apply(**given), words)
+    assert lab.snapshot(pi.group, pi.name) == before
+    assert {request.status for request in sent(pi, mark) if request.method != "GET"} <= {403, 404}
