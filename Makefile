@@ -55,7 +55,7 @@ sanity: $(READY)  ## ansible-test sanity on a copy of the checkout
 galaxy: $(READY) $(LINK)  ## What Ansible Galaxy asks of the archive, documentation and changelog
 	tests/galaxy.sh
 
-docs: $(READY)  ## Write the tables of variables in the roles' READMEs
+docs: $(READY)  ## Write the tables in the roles' READMEs: variables, what is done with a runner when
 	$(BIN)/python -m tests.variables
 
 # Nearly all of its tests wait, so four at a time. Those that count frames or seconds run alone.

@@ -1,20 +1,27 @@
 """Writes the table of a role's variables into its README, from meta/argument_specs.yml.
 
 python -m tests.variables     (it stands between the two marks in roles/*/README.md)
+
+In the README of github_runner it writes the tables of what is done when, too.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROLES = Path(__file__).resolve().parents[1] / "roles"
+ROOT = Path(__file__).resolve().parents[1]
+ROLES = ROOT / "roles"
+PLANS = "roles/github_runner/README.md"
 BEGIN = "<!-- variables: made by `make docs` from meta/argument_specs.yml -->"
 END = "<!-- end of variables -->"
+PLANS_BEGIN = "<!-- plans: made by `make docs` from plugins/plugin_utils/_runner_plan.py -->"
+PLANS_END = "<!-- end of plans -->"
 
 # Ansible's markup: C(code), V(value), O(option=value), M(module), B(bold), L(text,address) …
 MARKUP = re.compile(r"\b(C|V|O|RV|E|M|P|B|I|U|L|R)\(((?:\\.|[^\\)])*)\)")
@@ -62,17 +69,58 @@ def table(options: dict[str, dict[str, Any]], title: str = "Variable") -> list[s
     return lines
 
 
+def _around(readme: str, first: str, last: str) -> tuple[str, str]:
+    """Return what is before and after two marks, with them."""
+    before, begin, rest = readme.partition(first)
+    _old, end, after = rest.partition(last)
+    if not (begin and end):
+        raise ValueError(f"The README has no {first} … {last}")
+    return before + begin, end + after
+
+
 def filled(readme: str, specs: dict[str, Any]) -> str:
     """Return a README with the table of the entry point `main` between its marks."""
-    before, begin, rest = readme.partition(BEGIN)
-    _old, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"The README has no {BEGIN} … {END}")
+    before, after = _around(readme, BEGIN, END)
     lines = table(specs["argument_specs"]["main"]["options"])
-    return "\n".join([before + BEGIN, "", *lines, "", END + after])
+    return "\n".join([before, "", *lines, "", after])
+
+
+def plan(rows: Any, actions: dict[str, Any]) -> list[str]:
+    """Return the lines of a table of what is done with a GitHub runner, by the four facts.
+
+    Args:
+        rows: a table of plugins/plugin_utils/_runner_plan.py.
+        actions: what is done, as that has it.
+    """
+    titles = ["GitHub", "`.runner`", "`.service`", "Unit", "That is", "What is done"]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    for row in rows:
+        facts = (row.registration, row.configuration, row.service, row.unit)
+        cells = [", ".join(fact) or "any" for fact in facts]
+        cells += [row.meaning, actions[row.action][1]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def planned(readme: str) -> str:
+    """Return the README of github_runner with its tables of what is done when."""
+    before, after = _around(readme, PLANS_BEGIN, PLANS_END)
+    told = runpy.run_path(str(ROOT / "plugins/plugin_utils/_runner_plan.py"))
+    lines = [
+        "A runner that is to be there (`present`):",
+        "",
+        *plan(told["PRESENT"], told["ACTIONS"]),
+        "",
+        "One that is to go (`absent`):",
+        "",
+        *plan(told["ABSENT"], told["ACTIONS"]),
+    ]
+    return "\n".join([before, "", *lines, "", after])
 
 
 if __name__ == "__main__":
     for path in sorted(ROLES.glob("*/README.md")):
         specs = yaml.safe_load((path.parent / "meta/argument_specs.yml").read_text())
         path.write_text(filled(path.read_text(), specs))
+    path = ROOT / PLANS
+    path.write_text(planned(path.read_text()))

@@ -103,13 +103,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._github: _github.GitHub | None = None
         self._groups: list[_github.Group] = []
         self._tokens = {"registration": wanted["registration_token"], "remove": ""}
-        self._archive: Path | None = None
-        self._sha256 = ""
+        # The ID that `.runner` has.
+        self._own: int | None = None
         kinds = [name for name in ("token", "app_id", "registration_token") if wanted[name]]
         if len(kinds) != 1:
             raise ValueError(
-                f"{' and '.join(kinds) or 'no credential'} given; allowed is one of token, app_id and"
-                " registration_token"
+                f"{' and '.join(kinds) or 'no credential'} given; allowed is one of token, app_id"
+                " and registration_token"
             )
         self._scope = _github.Scope.of(wanted["url"])
         self._labels = {label for label in wanted["labels"] if label.lower() not in FIXED_LABELS}
@@ -166,6 +166,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Return what is on the device, and fail where its clock would make all else fail."""
         asked = time.time()
         found: dict[str, Any] = self._local("look")["found"]
+        self._own = (found["configuration"] or {}).get("id")
         off = max(asked - found["time"], found["time"] - time.time())
         if off > CLOCK_LIMIT:
             raise ValueError(
@@ -204,7 +205,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         elif registered is None:
             registration = "none"
         else:
-            registration = "own" if registered.id == own else "other"
+            is_own = registered.id == own and not found["disowned"]
+            registration = "own" if is_own else "other"
         return _runner_plan.Facts(
             registration,
             self._configuration(found),
@@ -512,7 +514,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 self._local(step)
         self._local("settings")
         now = self._local("look")["found"]
-        if now["is_stale"] or ("restart" in steps and not upgrade):
+        is_stale = now["is_stale"] or (found["is_stale"] and not plan)
+        if is_stale or ("restart" in steps and not upgrade):
             self._quietly("restart")
         else:
             self._local("start")
@@ -539,8 +542,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         deadline = time.monotonic() + self._wanted["drain_seconds"]
         while True:
             registered = self._registered()
-            own = not registered or not registered.busy
-            if own and not self._local(step)["busy"]:
+            idle = not (registered and registered.id == self._own and registered.busy)
+            if idle and not self._local(step)["busy"]:
                 return
             if time.monotonic() > deadline:
                 raise ValueError(
@@ -610,7 +613,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             except (ValueError, _github.GitHubError) as error:
                 self._result.setdefault("warnings", []).append(
                     f"The registration of before, {aside['name']} at {aside['url']}, was not"
-                    f" removed: {error}. GitHub removes it after 14 days by itself"
+                    f" removed: {str(error).rstrip('.')}. GitHub removes it after 14 days by itself"
                 )
         self._local("tidy")
 
@@ -630,6 +633,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             )
         while self._github:
             registered = self._registered()
+            # It may have had its one job by now.
+            if registered is None and self._wanted["ephemeral"]:
+                break
             if (
                 registered
                 and registered.online
@@ -704,8 +710,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if self._github and said["url"].rstrip("/").lower() == self._scope.web.lower():
                 raise
             self._result.setdefault("warnings", []).append(
-                f"The registration {said['name']} at {said['url']} was not removed: {error}."
-                " GitHub removes it after 14 days by itself"
+                f"The registration {said['name']} at {said['url']} was not removed:"
+                f" {str(error).rstrip('.')}. GitHub removes it after 14 days by itself"
             )
             self._local("forget")
             return

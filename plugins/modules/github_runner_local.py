@@ -129,6 +129,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 UNITS = Path("/etc/systemd/system")
 READY = "Listening for Jobs"
+DELETED = "registration has been deleted from the server"
 DROP_IN = "rpi_camera.conf"
 # By it the running service says with which settings it was started.
 STAMP = "RPI_CAMERA_RUNNER_SETTINGS"
@@ -136,7 +137,9 @@ STAMP = "RPI_CAMERA_RUNNER_SETTINGS"
 PARTS = ("config.sh", "run.sh", "env.sh", "bin/Runner.Listener", "bin/runsvc.sh")
 # What a version is unpacked to; its name while it is put in place; and an older configuration that
 # is kept until the next one is there.
-STAGED, NEXT, ASIDE = ".staged", ".next", ".aside"
+STAGED = ".staged"
+NEXT = ".next"
+ASIDE = ".aside"
 CONFIGURATION = (".runner", ".credentials", ".credentials_rsaparams")
 PRIVATE = (*CONFIGURATION, ".env", ".path")
 _PROPERTIES = "LoadState,ActiveState,UnitFileState,MainPID,InvocationID,NeedDaemonReload,User"
@@ -176,6 +179,7 @@ class Runner:
             "listeners": self.processes("Runner.Listener"),
             "workers": self.processes("Runner.Worker"),
             "heard": self.heard(unit),
+            "disowned": self.is_disowned(service),
             "differs": self.differs(service),
             "is_stale": self.is_stale(service, unit),
             "others": self.others(),
@@ -287,6 +291,16 @@ class Runner:
             return True
         return not _ask(*journal, f"INVOCATION_ID={invocation}").strip()
 
+    def is_disowned(self, service: str) -> bool:
+        """Whether GitHub has said, since it last listened, that it does not know the runner.
+
+        Its registration may be there, and be for who has replaced it.
+        """
+        if not service:
+            return False
+        log = ("--quiet", "--no-pager", "--output=cat", "--lines=200", f"--unit={service}")
+        return DELETED in _ask("journalctl", *log).rpartition(READY)[2]
+
     # Settings: `.env`, `.path`, and what is added to the unit.
 
     def differs(self, service: str) -> list[str]:
@@ -332,6 +346,9 @@ class Runner:
         main = unit.get("MainPID", "0")
         if main == "0":
             return False
+        # It may have been started with what somebody has written there.
+        if any(_text(Path(name)) != wanted for name, wanted in self._wanted(service).items()):
+            return True
         try:
             environment = Path(f"/proc/{main}/environ").read_text(errors="replace").split("\0")
         except OSError:

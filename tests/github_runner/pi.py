@@ -17,6 +17,7 @@ from tests.lab import runner
 from tests.lab.github import GitHub
 from tests.play import Play, run_playbook
 
+ROLE = "rpi_camera.fleet.github_runner"
 PI, OLD = "pi", "old"
 # The releases that the double has: too old to be registered, old, and the newest.
 ANCIENT, OLDER, NEWEST = "2.328.0", "2.334.0", "2.336.0"
@@ -127,10 +128,11 @@ class Pi:
 
     def registration_token(self) -> str:
         """Return a new registration token, as a person copies it from GitHub's page."""
+        path = "/api/v3/repos/octo/camera/actions/runners/registration-token"
+        letter = {"Authorization": f"token {self.github.token}"}
         connection = self.github.connection()
         try:
-            path = "/api/v3/repos/octo/camera/actions/runners/registration-token"
-            connection.request("POST", path, headers={"Authorization": f"token {self.github.token}"})
+            connection.request("POST", path, headers=letter)
             return str(json.load(connection.getresponse())["token"])
         finally:
             connection.close()
@@ -140,6 +142,7 @@ class Pi:
         *options: str,
         env: Mapping[str, str] | None = None,
         hosts: Path | None = None,
+        tasks: str = "",
         **variables: object,
     ) -> Run:
         """Run the role.
@@ -148,6 +151,7 @@ class Pi:
             options: further ones of ansible-playbook.
             env: what its environment has beside that of our tools.
             hosts: another inventory than the group's.
+            tasks: a file of its tasks, if not all of them.
             variables: those of the role without `github_runner_` that are other than in the
                 scenario; None takes one away.
         """
@@ -159,7 +163,11 @@ class Pi:
             "gather_facts": False,
             "become": True,
             "vars": {"ansible_pipelining": True},
-            "roles": [{"role": "rpi_camera.fleet.github_runner"}],
+            **(
+                {"tasks": [{"ansible.builtin.import_role": {"name": ROLE, "tasks_from": tasks}}]}
+                if tasks
+                else {"roles": [{"role": ROLE}]}
+            ),
             "post_tasks": [
                 {
                     "ansible.builtin.copy": {

@@ -86,7 +86,7 @@ def refused(run: Run, *words: str) -> None:
 def how_it_is(pi: Pi) -> str:
     """Return what the scenario decides, as the device and GitHub have it."""
     on_device = pi.run(
-        f"cd {FOLDER} 2> /dev/null && unit=$(cat .service 2> /dev/null) || exit 0\n"
+        f"set +e; cd {FOLDER} 2> /dev/null && unit=$(cat .service 2> /dev/null) || exit 0\n"
         "grep --invert-match agentId .runner; cat .env .path bin/version; ls bin/Runner.Listener"
         " runsvc.sh; systemctl is-active $unit; systemctl is-enabled $unit; id --name --groups"
         f" {USER}; cd /etc/systemd/system; ls -d actions.runner.*; grep --invert-match"
@@ -158,7 +158,8 @@ class Case:
 
     def rows(self, table: Any) -> list[Any]:
         """Return the rows of a table that lead from there to the end."""
-        facts, rows = FACTS(*self.facts), []
+        facts = FACTS(*self.facts)
+        rows: list[Any] = []
         while True:
             (row,) = (row for row in table if row.fits(facts))
             if row.action == "nothing":
@@ -289,7 +290,7 @@ def test_whatever_has_happened_it_listens_in_the_end(pi: Pi, crowd: list[str], c
 # From nothing, and to nothing.
 
 
-def _credentials(pi: Pi, kind: str) -> dict[str, object]:
+def _credentials(pi: Pi, kind: str) -> dict[str, Any]:
     """Return the variables of a kind of credential; the others have none."""
     if kind == "token":
         return {}
@@ -297,12 +298,12 @@ def _credentials(pi: Pi, kind: str) -> dict[str, object]:
         app = pi.github.app
         given = {"app_id": app.id, "app_installation": app.installation, "app_key": app.key}
         return {"token": None, **given}
-    content = archives.build(NEWEST)
     return {
         "token": None,
         "registration_token": pi.registration_token(),
         "version": NEWEST,
-        "sha256": pi.github.put_release(NEWEST, "x64", content),
+        "sha256": pi.github.put_release(NEWEST, "x64", archives.build(NEWEST)),
+        "mirror": pi.github.url("actions/runner/releases/download"),
     }
 
 
@@ -320,8 +321,10 @@ def test_it_goes_and_comes_again(pi: Pi, case: Case, kind: str) -> None:
     assert pi.github.runners(REPOSITORY) == [
         item for item in pi.github.runners(REPOSITORY) if item.name == OLD
     ]
-    left = f"ls -d {FOLDER} {HOME} /etc/systemd/system/*runner* 2> /dev/null || id {USER} 2>&1 || :"
-    assert pi.run(left).strip() == f"id: ‘{USER}’: no such user"
+    left = (
+        f"ls -d {FOLDER} {HOME} /etc/systemd/system/*runner* 2> /dev/null || getent passwd {USER}"
+    )
+    assert pi.run(f"{left} || :") == ""
     if kind == "":
         mark = pi.github.mark()
         run = went(pi.apply(state="absent"))
@@ -331,14 +334,17 @@ def test_it_goes_and_comes_again(pi: Pi, case: Case, kind: str) -> None:
         return
 
     given = _credentials(pi, kind)
-    before, mark = lab.snapshot(pi.group, pi.name), pi.github.mark()
-    would = went(pi.apply("--check", "--diff", **given))
-    assert would.play.changed > 0
-    assert changes(pi, mark) == []
-    assert lab.snapshot(pi.group, pi.name) == before
+    mark = pi.github.mark()
+    if kind == "app":
+        before = lab.snapshot(pi.group, pi.name)
+        would = went(pi.apply("--check", "--diff", **given))
+        assert would.actions == ["upgrade", "register", "install_service", "start"]
+        assert would.play.changed > 0
+        assert changes(pi, mark) == []
+        assert lab.snapshot(pi.group, pi.name) == before
 
     run = went(pi.apply(**given))
-    assert run.actions == would.actions == ["upgrade", "register", "install_service", "start"]
+    assert run.actions == ["upgrade", "register", "install_service", "start"]
     assert run.result["version"] == NEWEST
     assert pi.is_listening
     assert pi.github.wait_for_runner(PI).id == agent(pi)
@@ -523,7 +529,7 @@ def test_files_are_put_right_without_a_restart(pi: Pi) -> None:
     assert changes(pi, mark) == []
 
 
-@pytest.mark.parametrize("name", [".env", ".path", "drop-in"])
+@pytest.mark.parametrize("name", [".env", "drop-in"])
 def test_a_setting_that_was_edited_is_put_right_by_a_restart(pi: Pi, name: str) -> None:
     path = f"{FOLDER}/{name}"
     if name == "drop-in":
@@ -577,11 +583,11 @@ def test_settings_reach_the_jobs_and_the_unit(pi: Pi) -> None:
     ):
         assert line in job.log
     shown = pi.run('systemctl show --property=CPUQuotaPerSecUSec --value "$1"', pi.service)
-    assert shown.strip() == "1.5s"
+    assert float(shown.strip().rstrip("s")) == 1.5
     assert went(pi.apply(**wanted)).play.changed == 0
 
 
-def test_another_name_is_registered_and_the_old_one_removed(pi: Pi) -> None:
+def test_another_name_and_another_kind_are_registered_and_the_old_one_removed(pi: Pi) -> None:
     before, mark = lab.snapshot(pi.group, pi.name), pi.github.mark()
     would = went(pi.apply("--check", "--diff", name="attic"))
     assert would.actions == ["reconfigure", "install_service", "start"]
@@ -601,20 +607,18 @@ def test_another_name_is_registered_and_the_old_one_removed(pi: Pi) -> None:
     assert pi.run("find /etc/systemd/system -name 'actions.runner.*.pi.*'") == ""
     assert pi.is_listening
 
-
-def test_another_kind_is_registered_in_the_place_of_the_old_one(pi: Pi) -> None:
     number = agent(pi)
     wanted: dict[str, Any] = {"ephemeral": True, "version": NEWEST, "work_folder": "/srv/jobs/work"}
-    run = went(pi.apply(**wanted))
+    run = went(pi.apply(name="attic", **wanted))
     assert run.actions == ["reconfigure", "install_service", "start"]
-    found = pi.github.runner(PI)
+    found = pi.github.runner("attic")
     assert (found.id, found.ephemeral, found.disable_update) == (number, True, True)
     configuration = pi.configuration
     assert configuration is not None
     assert configuration["workFolder"] == "/srv/jobs/work"
     assert pi.run("stat --format=%U /srv/jobs/work").strip() == USER
     assert "Restart=no" in pi.run('systemctl cat "$1"', pi.service)
-    assert went(pi.apply(**wanted)).play.changed == 0
+    assert went(pi.apply(name="attic", **wanted)).play.changed == 0
 
 
 # What is no runner in the end, and who is not let in.

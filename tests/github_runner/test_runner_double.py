@@ -1011,7 +1011,7 @@ def test_svc_sh_starts_stops_and_uninstalls_it(pi: Device) -> None:
     assert not pi.hub.sessions
     assert pi.svc("status")[0] == 0
     pi.svc("start")
-    for _ in range(2):
+    for _time in range(2):
         assert pi.svc("uninstall")[0] == 0
         assert pi.unit("LoadState") == "not-found"
         assert "gone" in pi.on(f"[ -e {ROOT_FOLDER}/.service ] || echo gone")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +38,9 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "files/server/src/camera_server/__main__.py",
         "meta/runtime.yml",
         "playbooks/bootstrap.yml",
+        "plugins/action/github_runner.py",
         "plugins/modules/camera_info.py",
+        "plugins/plugin_utils/_runner_plan.py",
         "roles/camera_app/tasks/main.yml",
     ],
 )
@@ -66,6 +70,46 @@ def test_the_readme_has_the_table_of_variables_that_the_specs_make(role: str) ->
     readme = (folder / "README.md").read_text()
     specs = yaml.safe_load((folder / "meta/argument_specs.yml").read_text())
     assert variables.filled(readme, specs) == readme, "run: make docs"
+
+
+def test_the_readme_says_what_is_done_with_a_runner_as_the_plans_say_it() -> None:
+    readme = (ROOT / variables.PLANS).read_text()
+    assert variables.planned(readme) == readme, "run: make docs"
+
+
+def test_a_table_of_what_is_done() -> None:
+    row = SimpleNamespace(
+        registration=("own", "other"),
+        configuration=(),
+        service=("named",),
+        unit=("down",),
+        meaning="it was stopped",
+        action="start",
+    )
+    assert variables.plan([row], {"start": (None, "start the unit")}) == [
+        "| GitHub | `.runner` | `.service` | Unit | That is | What is done |",
+        "|---|---|---|---|---|---|",
+        "| own, other | any | named | down | it was stopped | start the unit |",
+    ]
+
+
+COMPARISON = "## Beside other roles"
+
+
+def test_the_readme_names_tests_that_there_are() -> None:
+    """Each line of the comparison names one, and each one that is named is there."""
+    readme = (ROOT / variables.PLANS).read_text()
+    _before, found, comparison = readme.partition(COMPARISON)
+    assert found
+    rows = re.findall(r"^\| (?!-|What)(.+) \|$", comparison.partition("\n## ")[0], re.MULTILINE)
+    without = [row for row in rows if not re.search(r"`tests/[a-z_/]+\.py::\w+`", row)]
+    assert (bool(rows), without) == (True, [])
+    missing = [
+        f"{path}::{name}"
+        for path, name in re.findall(r"`(tests/[a-z_/]+\.py)::(\w+)`", readme)
+        if not re.search(rf"^def {name}\(", (ROOT / path).read_text(), re.MULTILINE)
+    ]
+    assert missing == []
 
 
 def test_a_table_of_variables() -> None:
@@ -102,3 +146,5 @@ def test_a_table_of_variables() -> None:
 def test_a_readme_without_a_place_for_the_table() -> None:
     with pytest.raises(ValueError, match="has no"):
         variables.filled("# A role", {})
+    with pytest.raises(ValueError, match="has no"):
+        variables.planned("# A role")

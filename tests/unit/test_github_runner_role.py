@@ -14,6 +14,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.rpi_camera.fleet.plugins.action.github_runner import SPEC
 from ansible_collections.rpi_camera.fleet.plugins.plugin_utils import _github, _runner_archive
 
 from tests.lab.console import BIN
@@ -362,6 +363,15 @@ def test_no_key_is_shown(output: str) -> None:
 
 
 # What the role makes of its variables.
+
+
+def test_the_module_is_told_all_that_it_can_be_told() -> None:
+    (task, _debug) = yaml.safe_load((ROLE / "tasks/runner.yml").read_text())
+    told_of = task["rpi_camera.fleet.github_runner"]
+    assert set(told_of) == set(SPEC)
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())
+    states = specs["argument_specs"]["main"]["options"]["github_runner_state"]["choices"]
+    assert states == SPEC["state"]["choices"]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import grp
 import json
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -30,14 +32,14 @@ def _keys(script: str) -> set[str]:
     return set(re.findall(r'^    "(\w+)": ', found, re.MULTILINE))
 
 
-@pytest.mark.parametrize("role", ["camera_app", "docker_boot"])
+@pytest.mark.parametrize("role", ["camera_app", "docker_boot", "github_runner"])
 def test_a_role_s_look_tells_what_the_role_goes_by(role: str) -> None:
     script = (ROOT / "roles" / role / "files/look.py").read_text()
     texts = _texts(ROOT / "roles" / role)
     assert set(re.findall(rf"__{role}_look\.(\w+)", texts)) == _keys(script)
 
 
-@pytest.mark.parametrize("role", ["camera_app", "docker_boot"])
+@pytest.mark.parametrize("role", ["camera_app", "docker_boot", "github_runner"])
 def test_a_role_s_look_is_told_what_it_asks_for(role: str) -> None:
     script = (ROOT / "roles" / role / "files/look.py").read_text()
     texts = _texts(ROOT / "roles" / role / "tasks")
@@ -134,6 +136,15 @@ def _look(
             "folders": [],
             "started_from": [],
             "staged": "x",
+        },
+        "github_runner": {
+            "packages": [],
+            "user": "nobody",
+            "units": [],
+            "scripts": [],
+            "folders": [],
+            "engine": "/nonexistent",
+            "installed": "/nonexistent",
         },
     }
     both: dict[str, object] = {"replaces": [], "files": [], "root": "/nonexistent", "kept": []}
@@ -275,3 +286,51 @@ def test_the_look_of_docker_boot_at_folders_and_ports(tmp_path: Path) -> None:
     assert found["ports"] == [{"listeners": ["listener"], "containers": ["container"]}]
     assert found["namesakes"] == ["container"]
     assert found["docker"] == str(tmp_path / "bin/docker")
+
+
+def test_the_look_of_github_runner_at_the_system(tmp_path: Path) -> None:
+    asked = {"packages": ["there", "removed", "never"], "units": ["a.timer", "a.service"]}
+    found = _found("github_runner", tmp_path / "bin", **asked)
+    assert found["installed"] == ["there"]
+    unit = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "disabled"}
+    assert found["units"] == {
+        "a.timer": {**unit, "NeedDaemonReload": "yes"},
+        "a.service": {**unit, "NeedDaemonReload": "no"},
+    }
+    assert found["memory"] > 0
+    assert isinstance(found["counts_memory"], bool)
+
+
+def test_the_look_of_github_runner_at_a_user(tmp_path: Path) -> None:
+    account = pwd.getpwuid(os.getuid())
+    user = _found("github_runner", tmp_path / "bin", user=account.pw_name)["user"]
+    group = grp.getgrgid(account.pw_gid).gr_name
+    assert (user["uid"], user["home"]) == (account.pw_uid, account.pw_dir)
+    assert group in user["groups"]
+    folders = [str(tmp_path), str(tmp_path / "none")]
+    nobody = _found("github_runner", tmp_path / "bin-2", user="no-such-user", folders=folders)
+    assert (nobody["user"], nobody["folders"]) == ({}, [])
+
+
+def test_the_look_of_github_runner_at_files(tmp_path: Path) -> None:
+    right, wrong, none = (tmp_path / name for name in ("right.sh", "wrong.sh", "none.sh"))
+    for file in (right, wrong):
+        file.write_text("same")
+        file.chmod(0o644 if file == right else 0o755)
+    paths = [str(right), str(wrong), str(none)]
+    found = _found(
+        "github_runner",
+        tmp_path / "bin",
+        user=pwd.getpwuid(os.getuid()).pw_name,
+        files=paths,
+        scripts=paths,
+        folders=[str(tmp_path), str(right)],
+        engine=str(right),
+        installed=str(right),
+    )
+    same = sha256(b"same").hexdigest()
+    assert found["files"] == [same, "", ""]
+    assert found["engine_file"] == same
+    assert found["missing"] == [str(none)]
+    assert found["folders"] == [str(tmp_path)]
+    assert found["has_runner"] is True

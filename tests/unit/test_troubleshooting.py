@@ -135,6 +135,18 @@ def test_a_reason_of_an_update_is_explained(reason: str) -> None:
     assert any(re.search(reason, code) for code in EXPLAINED)
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        reason
+        for name in ("action/github_runner", "modules/github_runner_local")
+        for reason in _reasons(ROOT / f"plugins/{name}.py")
+    ],
+)
+def test_a_reason_of_a_runner_is_explained(reason: str) -> None:
+    assert any(re.search(reason, code) for code in EXPLAINED)
+
+
 def test_messages_are_found_in_blocks_and_rescues_and_after_them() -> None:
     assert {
         "bootstrap_features is {{ __bootstrap_fea…",

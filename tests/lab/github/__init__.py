@@ -193,17 +193,17 @@ class Double:
         believe.verify_flags |= ssl.VERIFY_X509_STRICT
         return http.client.HTTPSConnection(host, port, timeout=seconds, context=believe)
 
-    def _call(self, name: str, /, **values: object) -> Any:
+    def _call(self, what: str, /, **values: object) -> Any:
         connection = self.connection(seconds=120)
         headers = {"X-Lab-Token": self._where()[3]}
         try:
-            connection.request("POST", f"/_lab/{name}", json.dumps(values), headers)
+            connection.request("POST", f"/_lab/{what}", json.dumps(values), headers)
             answer = connection.getresponse()
             body = json.load(answer)
         finally:
             connection.close()
         if answer.status != 200:
-            raise LabError(f"the double of GitHub refused {name}: {body['message']}")
+            raise LabError(f"the double of GitHub refused {what}: {body['message']}")
         return body["result"]
 
     def reset(self) -> None:

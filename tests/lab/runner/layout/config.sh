@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Registers the runner with GitHub, or removes it: ./config.sh [remove] [options]
 
 if [ "$(id -u)" -eq 0 ] && [ -z "$RUNNER_ALLOW_RUNASROOT" ]; then

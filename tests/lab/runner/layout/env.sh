@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Keeps what the service is to have of this environment: .path becomes its PATH, .env the rest.
 
 echo "$PATH" > .path

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Runs the listener in a terminal, anew as long as what ended it may be repeated.
 
 root=$(dirname "$(readlink --canonicalize "${BASH_SOURCE[0]}")")

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Sleeps for a number of seconds.
 
 exec sleep "$1"

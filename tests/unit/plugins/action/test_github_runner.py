@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.plugins.action import ActionBase
 from ansible_collections.rpi_camera.fleet.plugins.action import github_runner as plugin
 from ansible_collections.rpi_camera.fleet.plugins.action.github_runner import SPEC, ActionModule
 from ansible_collections.rpi_camera.fleet.plugins.modules import github_runner as documented
+from ansible_collections.rpi_camera.fleet.plugins.plugin_utils import _runner_archive
 from ansible_collections.rpi_camera.fleet.plugins.plugin_utils._github import (
     GitHub,
     GitHubError,
@@ -31,6 +33,8 @@ URL = "https://github.com/octo/camera"
 UNIT = "actions.runner.octo-camera.pi.service"
 SHA256 = "ab" * 32
 GIVEN = "github_pat_11SECRET"
+ONE_HOUR: dict[str, Any] = {"token": None, "registration_token": "R"}
+REMOVE = "AABBCC"
 WANTED: dict[str, Any] = {
     "url": URL,
     "name": "pi",
@@ -85,6 +89,7 @@ def _found(**changes: Any) -> dict[str, Any]:
         "listeners": [8],
         "workers": [],
         "heard": True,
+        "disowned": False,
         "differs": [],
         "is_stale": False,
         "others": [],
@@ -171,7 +176,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
         "repository_is_public": lambda: world.public,
         "groups": lambda: world.groups,
         "registration_token": "REGISTER",
-        "remove_token": "REMOVE",
+        "remove_token": REMOVE,
         "set_labels": None,
         "move": None,
         "delete": deleted,
@@ -179,7 +184,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
         "release": Release("2.336.0", "https://github.com/x", "x.tar.gz", SHA256),
     }.items():
         monkeypatch.setattr(GitHub, name, noted(name, answer))
-    monkeypatch.setattr(plugin._runner_archive, "fetch", lambda *_a, **_k: tmp_path / "x.tar.gz")
+    monkeypatch.setattr(_runner_archive, "fetch", lambda *_a, **_k: tmp_path / "x.tar.gz")
     # What is waited for is there at once, or never.
     monkeypatch.setattr(plugin, "LAG", 0)
     monkeypatch.setattr(plugin, "PAUSE", 0)
@@ -191,7 +196,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
             {name: spec.get("default") for name, spec in argument_spec.items()} | self._task.args,
         ),
     )
-    monkeypatch.setattr(plugin.ActionBase, "run", lambda *_arguments: {})
+    monkeypatch.setattr(ActionBase, "run", lambda *_arguments: {})
     return world
 
 
@@ -263,6 +268,7 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
     world: World, wanted: dict[str, Any], text: str
 ) -> None:
     world.found = BARE
+    world.registered = None
     answer = world.run(**wanted)
     assert answer["failed"]
     assert answer["msg"].startswith(text)
@@ -432,7 +438,7 @@ def test_a_registration_token_needs_a_version_with_its_checksum(
     world: World, wanted: dict[str, Any], text: str
 ) -> None:
     world.found = BARE
-    answer = world.run(token=None, registration_token="R", **wanted)
+    answer = world.run(**ONE_HOUR, **wanted)
     assert answer["msg"].startswith(text)
     assert world.steps == []
 
@@ -456,7 +462,7 @@ TAKEN = "name is pi, and at https://github.com/octo/camera another machine is on
 def test_a_name_is_not_taken_from_a_machine_that_is_online(
     world: World, found: dict[str, Any]
 ) -> None:
-    world.found = {**found, "units": [], "service": "", "unit": {}}
+    world.found = {**found, "units": [], "service": "", "unit": {}, "listeners": []}
     world.registered = OTHER
     answer = world.run()
     assert answer["msg"].startswith(TAKEN)
@@ -466,7 +472,6 @@ def test_a_name_is_not_taken_from_a_machine_that_is_online(
 def test_a_name_is_taken_over_from_one_that_is_offline(world: World) -> None:
     world.found = BARE
     world.registered = replace(OTHER, online=False)
-    world.run(check=True)
     assert world.run(check=True)["actions"][1:] == ["replace", "install_service", "start"]
 
 
@@ -606,7 +611,7 @@ def test_what_is_removed_is_removed_at_github_too(world: World) -> None:
     answer = world.run(state="absent")
     assert answer["actions"] == ["uninstall_service", "unregister"]
     assert world.names == ["uninstall_service", "unregister"]
-    assert world.steps[1][1]["token"] == "REMOVE"
+    assert world.steps[1][1]["token"] == REMOVE
 
 
 def test_nothing_is_removed_in_check_mode(world: World) -> None:

@@ -165,8 +165,9 @@ def start() -> Iterator[Start]:
     def begin(*command: str | Path, **env: str) -> int:
         process = subprocess.Popen(command, env={**os.environ, **env}, stdin=subprocess.PIPE)
         started.append(process)
-        # For a moment it has no arguments yet.
-        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        # Until it waits: before that it has no arguments, and a shell has not read its program.
+        while ") S " not in Path(f"/proc/{process.pid}/stat").read_text():
+            assert process.poll() is None
             time.sleep(0.01)
         return process.pid
 
@@ -545,7 +546,22 @@ def test_a_service_with_settings_of_before_is_stale(
         "MainPID": str(start("/bin/sleep", "60", **{STAMP: _stamp(host)})),
         "NeedDaemonReload": "no",
     }
-    host.runner(**changes).settings()
+    changed = host.runner(**changes)
+    changed.settings()
+    assert changed.differs(UNIT) == []
+    assert changed.is_stale(UNIT, unit) is True
+
+
+def test_a_service_that_was_started_with_what_somebody_has_written_is_stale(
+    host: Host, start: Start
+) -> None:
+    host.serve()
+    host.runner().settings()
+    unit = {
+        "MainPID": str(start("/bin/sleep", "60", **{STAMP: _stamp(host)})),
+        "NeedDaemonReload": "no",
+    }
+    (host.folder / ".env").write_text("SOMETHING=else\n")
     assert host.runner().is_stale(UNIT, unit) is True
 
 

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # What the unit runs: the listener, with the PATH that config.sh was run with.
 
 # SIGTERM, since what runs in the background ignores SIGINT until it says otherwise.
