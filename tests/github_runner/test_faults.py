@@ -1,4 +1,4 @@
-"""What the role says and leaves behind when GitHub, a download or the device is not as it should be."""
+"""What the role says and leaves when GitHub, a download or the device is not as it should be."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-from tests.github_runner.pi import ANCIENT, FOLDER, HOME, NEWEST, OLDER, PI, USER, WORK, Pi
+from tests.github_runner.pi import ANCIENT, FOLDER, HOME, NEWEST, PI, USER, Pi
 from tests.lab import runner
 from tests.lab.github import REPOSITORY
 
 # Requests, as the double's faults take them. The first ones are the controller's.
 RUNNERS = r"^GET /api/v3/repos/octo/camera/actions/runners\?"
 PAGE = "^GET /api/v3/repos/octo/camera$"
-TOKEN = "^POST .*/registration-token$"
-REMOVE_TOKEN = "^POST .*/remove-token$"
+REGISTRATION = "^POST .*/registration-token$"
+REMOVAL = "^POST .*/remove-token$"
 LABELS = "^PUT .*/labels$"
 NEWEST_RELEASE = "^GET .*/actions/runners/downloads$"
 ARCHIVE = "^GET /actions/runner/releases/download/"
@@ -29,17 +30,19 @@ ENROLL = "^(POST|PUT) /_services/repos/octo/camera/agents(/[0-9]+)?$"
 
 OTHER = f"{HOME}/other"
 WRONG = "0" * 64
-NAME = runner.archive_name(OLDER)
+# A version that no other test installs.
+FRESH = "2.335.0"
+NAME = runner.archive_name(FRESH)
 
 
-def refused(pi: Pi, *options: str, tasks: str = "", **variables: object) -> str:
+def refused(pi: Pi, *options: str, tasks: str = "", **variables: Any) -> str:
     """Apply the role, which has to fail; return what it says."""
     run = pi.apply(*options, tasks=tasks, **variables)
     assert not run.went_well, run.output
     return run.output
 
 
-def without(pi: Pi, request: str, after: int = 0, **variables: object) -> str:
+def without(pi: Pi, request: str, after: int = 0, **variables: Any) -> str:
     """Have the role fail since GitHub answers no such request any more; return what it says.
 
     Args:
@@ -59,7 +62,7 @@ def without(pi: Pi, request: str, after: int = 0, **variables: object) -> str:
     return output
 
 
-def cut(pi: Pi, request: str, **variables: object) -> str:
+def cut(pi: Pi, request: str, **variables: Any) -> str:
     """Have the role fail since GitHub does what is asked, and the answer is lost."""
     pi.github.fault(request, cut=0)
     try:
@@ -106,9 +109,10 @@ def test_an_archive_with_another_checksum_is_refused(pi: Pi) -> None:
 
 def test_a_download_that_breaks_off_is_tried_again_and_given_up(pi: Pi) -> None:
     shutil.rmtree(pi.cache, ignore_errors=True)
+    pi.github.put_release(FRESH, "x64", runner.build(FRESH))
     before, mark = state(pi), pi.github.mark()
     pi.github.fault(ARCHIVE, cut=1000)
-    output = refused(pi, version=OLDER)
+    output = refused(pi, version=FRESH)
     assert "could not be downloaded in 3 tries: the connection ends after 1000 of" in output
     assert sum("/download/" in request.path for request in pi.github.requests(mark)) == 3
     assert state(pi) == before
@@ -116,34 +120,35 @@ def test_a_download_that_breaks_off_is_tried_again_and_given_up(pi: Pi) -> None:
 
     pi.github.clear_faults()
     pi.github.fault(ARCHIVE, cut=1000, times=1)
-    run = pi.apply(version=OLDER)
+    run = pi.apply(version=FRESH)
     assert run.went_well, run.output
-    assert run.result["version"] == OLDER
+    assert run.result["version"] == FRESH
     assert len(kept(pi)) == 1
 
 
 def test_an_archive_comes_from_a_mirror_or_by_hand(pi: Pi, tmp_path: Path) -> None:
-    content = runner.build(OLDER)
-    sha256 = pi.github.put_release(OLDER, "x64", content)
+    pi.run(f"echo {ANCIENT} > {FOLDER}/bin/version")
+    content = runner.build(FRESH)
+    sha256 = pi.github.put_release(FRESH, "x64", content)
     shutil.rmtree(pi.cache, ignore_errors=True)
-    path = tmp_path / f"v{OLDER}" / NAME
+    path = tmp_path / f"v{FRESH}" / NAME
     path.parent.mkdir()
     path.write_bytes(b"something else")
     other = hashlib.sha256(b"something else").hexdigest()
     before, mark = state(pi), pi.github.mark()
 
     with mirror(tmp_path) as address:
-        output = refused(pi, version=OLDER, mirror=address)
-        assert f"{address}/v{OLDER}/{NAME} has the SHA-256 {other}, not {sha256}" in output
+        output = refused(pi, version=FRESH, mirror=address)
+        assert f"{address}/v{FRESH}/{NAME} has the SHA-256 {other}, not {sha256}" in output
         output = refused(pi, archive=str(path), sha256=sha256)
         assert f"{path} has the SHA-256 {other}, not {sha256}" in output
         assert state(pi) == before
         assert kept(pi) == []
 
         path.write_bytes(content)
-        run = pi.apply(version=OLDER, mirror=address)
+        run = pi.apply(version=FRESH, mirror=address)
     assert run.went_well, run.output
-    assert run.result["version"] == OLDER
+    assert run.result["version"] == FRESH
     newest = tmp_path / runner.archive_name(NEWEST)
     newest.write_bytes(runner.build(NEWEST))
     digest = hashlib.sha256(newest.read_bytes()).hexdigest()
@@ -182,8 +187,8 @@ def test_without_github_labels_stay_or_are_right(pi: Pi) -> None:
 
 def test_without_github_a_runner_stays_what_it_was(pi: Pi) -> None:
     before, listener = state(pi), pi.listener
-    wanted = {"work_folder": OTHER}
-    for request, after in ((TOKEN, 0), (RUNNERS, 1)):
+    wanted: dict[str, Any] = {"work_folder": OTHER}
+    for request, after in ((REGISTRATION, 0), (RUNNERS, 1)):
         without(pi, request, after, **wanted)
         assert state(pi) == before
 
@@ -248,7 +253,7 @@ def test_without_github_a_version_stays_or_is_right(pi: Pi) -> None:
 def test_without_github_a_configuration_that_was_lost_is_made_later(pi: Pi) -> None:
     pi.run(f"cd {FOLDER}; rm .runner .credentials")
     listener = pi.listener
-    for request, after in ((TOKEN, 0), (RUNNERS, 1)):
+    for request, after in ((REGISTRATION, 0), (RUNNERS, 1)):
         without(pi, request, after)
         assert pi.listener == listener
     without(pi, RUNNERS, 2)
@@ -262,11 +267,11 @@ def test_without_github_a_configuration_that_was_lost_is_made_later(pi: Pi) -> N
 
 def test_without_github_a_removal_is_finished_later_and_so_is_a_registration(pi: Pi) -> None:
     listener = pi.listener
-    gone = {"state": "absent"}
+    gone: dict[str, Any] = {"state": "absent"}
     for after in (0, 1):
         without(pi, RUNNERS, after, **gone)
         assert pi.listener == listener
-    without(pi, REMOVE_TOKEN, **gone)
+    without(pi, REMOVAL, **gone)
     assert pi.listener == ""
     output = without(pi, LET_IN, **gone)
     assert "config.sh has ended with status 1" in output
@@ -285,7 +290,7 @@ def test_without_github_a_removal_is_finished_later_and_so_is_a_registration(pi:
     assert "GitHub does not answer GET" in refused(pi)
     pi.github.clear_faults()
     assert pi.run(there) == "", "nothing is installed before GitHub is asked"
-    pi.github.fault(TOKEN, close=True)
+    pi.github.fault(REGISTRATION, close=True)
     output = refused(pi)
     assert "GitHub does not answer POST /repos/octo/camera/actions/runners/registration" in output
     pi.github.clear_faults()
@@ -327,7 +332,7 @@ def test_what_github_asks_to_wait_for_is_waited_for(pi: Pi) -> None:
 
 def test_a_public_repository_is_refused_unless_that_is_permitted(pi: Pi) -> None:
     before = state(pi)
-    public = {"url": pi.github.url("octo/open")}
+    public: dict[str, Any] = {"url": pi.github.url("octo/open")}
     output = refused(pi, **public)
     assert "octo/open is public: whoever opens a pull request there" in output
     assert "allow_public is what permits it" in output

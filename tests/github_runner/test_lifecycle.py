@@ -1,15 +1,15 @@
-"""A runner over time: its jobs, versions and neighbours, what a power cut does to it, and its end."""
+"""A runner over time: jobs, versions, neighbours, what a power cut does to it, and its end."""
 
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +20,6 @@ from tests.github_runner.pi import (
     NEWEST,
     OLDER,
     PI,
-    TIMEOUT,
     USER,
     WORK,
     Pi,
@@ -64,16 +63,14 @@ seq 30000 | xargs touch
 """
 # Stop whatever swaps the versions once it has begun.
 FREEZE = f"until [ -e {FOLDER}/.next ]; do :; done; pkill --signal STOP --uid root --exact python3"
-# What there is of a runner: files, its user and its group, and units that systemd knows.
+# What there is of users' runners by their names: files, whoever there is, and units.
 REMAINS = """
-find /etc /opt /var/lib/github-runner* /var/lib/second /run -xdev \\( -name "*$1*" -o -name 'actions.runner.*' \\) \\
-    2> /dev/null || :
-getent passwd "$1" || :
-getent group "$1" || :
-grep "^$1:" /etc/subuid || :
-systemctl list-units --all --plain --no-legend "*$1*" 'actions.runner.*'
+find /etc /opt /run /var/lib -xdev -name "*$1*"
+getent passwd | grep -- "$1" || :
+grep -- "$1" /etc/group /etc/subuid /etc/subgid || :
+systemctl list-units --all --plain --no-legend "*$1*"
 """
-FLEET = 10
+FLEET = 4
 
 
 @contextmanager
@@ -99,9 +96,14 @@ def journal(pi: Pi) -> str:
     )
 
 
-def remains(pi: Pi) -> list[str]:
-    """Return what there is of a runner on the device."""
-    return pi.run(REMAINS, pi.user).splitlines()
+def another(pi: Pi) -> str:
+    """Return a version that is not installed."""
+    return NEWEST if pi.read(f"{FOLDER}/bin/version").strip() == OLDER else OLDER
+
+
+def remains(pi: Pi, *words: str) -> list[str]:
+    """Return what there is on the device with these words in its name."""
+    return [line for word in words for line in pi.run(REMAINS, word).splitlines()]
 
 
 # Jobs.
@@ -190,7 +192,7 @@ def test_one_that_github_will_soon_give_no_jobs_is_warned_of(pi: Pi) -> None:
 
 
 def test_an_upgrade_waits_for_the_end_of_a_job(pi: Pi) -> None:
-    listener, mark = pi.listener, pi.github.mark()
+    listener, mark, version = pi.listener, pi.github.mark(), another(pi)
 
     def asked() -> int:
         path = "/actions/runners?name="
@@ -198,24 +200,26 @@ def test_an_upgrade_waits_for_the_end_of_a_job(pi: Pi) -> None:
 
     with ThreadPoolExecutor() as pool:
         with long_job(pi):
-            upgrade = pool.submit(pi.apply, version=OLDER)
+            upgrade = pool.submit(pi.apply, version=version)
             eventually("it asks whether the job has ended", lambda: asked() > 3 or upgrade.done())
             assert not upgrade.done()
             assert pi.listener == listener
         run = upgrade.result()
     assert run.went_well, run.output
     assert f"{PI} is busy with a job; waiting for its end" in run.output
-    assert run.result["version"] == OLDER
+    assert run.result["version"] == version
     assert pi.listener != listener
 
 
 def test_nothing_that_ends_the_listener_is_done_while_a_job_runs(pi: Pi) -> None:
-    other: dict[str, object] = {"environment": {"PLACE": "door"}}
+    other: dict[str, Any] = {"environment": {"PLACE": "door"}}
     listener = pi.listener
-    files = f"cd {FOLDER}; cat .runner .service bin/version; cat /etc/systemd/system/actions.*.service"
+    files = (
+        f"cd {FOLDER}; cat .runner .service bin/version; cat /etc/systemd/system/actions.*.service"
+    )
     before = pi.run(files)
 
-    def is_refused(**variables: object) -> None:
+    def is_refused(**variables: Any) -> None:
         run = pi.apply(drain_seconds=0, **variables)
         assert not run.went_well
         assert f"{PI} is busy with a job, and has been for 0 s" in run.output
@@ -227,7 +231,7 @@ def test_nothing_that_ends_the_listener_is_done_while_a_job_runs(pi: Pi) -> None
         # Labels are GitHub's alone.
         assert pi.apply(labels=["busy"]).actions == ["set_labels"]
         assert pi.listener == listener
-        is_refused(version=OLDER)
+        is_refused(version=another(pi))
         is_refused(state="absent")
         is_refused(**other)
         # It has begun since GitHub was asked.
@@ -252,17 +256,17 @@ def test_a_swap_of_versions_that_was_cut_off_is_done_again(pi: Pi) -> None:
 
 def test_a_power_cut_in_an_upgrade_is_mended(pi: Pi) -> None:
     pi.run(CROWD)
-    agent = pi.configuration
+    agent, version = pi.configuration, another(pi)
     with ThreadPoolExecutor() as pool:
-        upgrade = pool.submit(pi.apply, version=OLDER)
+        upgrade = pool.submit(pi.apply, version=version)
         pi.run(FREEZE)
         lab.kill(pi.group, pi.name)
         assert not upgrade.result().went_well
     lab.boot(pi.group, pi.name)
     assert pi.run(f"ls {FOLDER}/.next"), "it was not in the middle of it"
-    run = pi.apply(version=OLDER)
+    run = pi.apply(version=version)
     assert run.went_well, run.output
-    assert run.result["version"] == OLDER
+    assert run.result["version"] == version
     assert pi.is_listening
     assert agent
     assert (pi.configuration or {})["agentId"] == agent["agentId"]
@@ -308,8 +312,8 @@ def test_an_ephemeral_one_has_one_job_and_the_next_run_makes_the_next(pi: Pi) ->
 
 
 def test_two_runners_on_one_device_know_nothing_of_each_other(pi: Pi) -> None:
-    second = replace(pi, user="second")
-    both = {"name": "pi-second", "user": second.user}
+    second = replace(pi, user="attic")
+    both: dict[str, Any] = {"name": "pi-attic", "user": second.user}
     first, listener = pi.github.runner(PI), pi.listener
     try:
         run = pi.apply(**both)
@@ -329,7 +333,7 @@ def test_two_runners_on_one_device_know_nothing_of_each_other(pi: Pi) -> None:
     finally:
         run = pi.apply(**both, state="absent")
     assert run.went_well, run.output
-    assert [line for line in remains(second) if second.user in line] == []
+    assert remains(pi, second.user) == []
     assert pi.listener == listener
     assert [found.name for found in pi.github.runners()] == [PI]
 
@@ -342,22 +346,19 @@ def test_a_fleet_downloads_an_archive_once(pi: Pi, tmp_path: Path) -> None:
     hosts.write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(names, host)}}))
     shutil.rmtree(pi.cache)
     mark = pi.github.mark()
-    begin = time.monotonic()
-    user = "{{ inventory_hostname }}"
+    each: dict[str, Any] = {"user": "{{ inventory_hostname }}", "docker": "none"}
     try:
-        run = pi.apply(f"--forks={FLEET}", hosts=hosts, user=user)
-        print(f"{time.monotonic() - begin:.0f} s")
+        run = pi.apply(f"--forks={FLEET}", hosts=hosts, **each)
         assert run.went_well, run.output
         asked = [request.path for request in pi.github.requests(mark)]
         assert len([path for path in asked if "/releases/download/" in path]) == 1
         online = {found.name for found in pi.github.runners() if found.status == "online"}
         assert online == {PI, *names}
     finally:
-        run = pi.apply(f"--forks={FLEET}", hosts=hosts, user=user, state="absent")
-        print(f"{time.monotonic() - begin:.0f} s")
+        run = pi.apply(f"--forks={FLEET}", hosts=hosts, **each, state="absent")
     assert run.went_well, run.output
     assert [found.name for found in pi.github.runners()] == [PI]
-    assert remains(replace(pi, user=f"{USER}-")) == []
+    assert remains(pi, *names) == []
 
 
 # The end.
@@ -373,7 +374,7 @@ def test_it_can_be_removed_whatever_is_left_of_it(pi: Pi, state: str) -> None:
         pi.run(f"rm {FOLDER}/.runner")
     run = pi.apply(state="absent")
     assert run.went_well, run.output
-    assert remains(pi) == []
+    assert remains(pi, USER, "actions.runner") == []
     assert pi.github.runners() == []
 
 
@@ -388,7 +389,7 @@ def test_it_can_be_removed_while_it_runs_and_again(pi: Pi) -> None:
 
     run = pi.apply(state="absent")
     assert run.actions == ["uninstall_service", "unregister"], run.output
-    assert remains(pi) == []
+    assert remains(pi, USER, "actions.runner") == []
     assert pi.github.runners() == []
     run = pi.apply(state="absent")
     assert run.went_well, run.output

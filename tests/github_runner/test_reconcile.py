@@ -103,8 +103,19 @@ def how_it_is(pi: Pi) -> str:
 @pytest.fixture(scope="session")
 def sound(the_pi: Pi) -> str:
     """Return how it is when it is as the scenario has it."""
+    tidy(the_pi)
     went(the_pi.apply())
     return how_it_is(the_pi)
+
+
+def tidy(pi: Pi) -> None:
+    """Have GitHub be itself again, without runners that only a test was about."""
+    pi.github.clear_faults()
+    for item in pi.github.runners():
+        if item.name == PI and item.scope == REPOSITORY:
+            pi.github.force(item.id)
+        elif item.name != OLD:
+            pi.github.remove_runner(item.id)
 
 
 @pytest.fixture
@@ -113,15 +124,12 @@ def pi(the_pi: Pi, sound: str) -> Iterator[Pi]:
 
     The role is run only where it is not so already: most tests leave it so.
     """
-    the_pi.github.clear_faults()
-    for item in the_pi.github.runners():
-        if item.name not in (PI, OLD) or (item.name == PI and item.scope != REPOSITORY):
-            the_pi.github.remove_runner(item.id)
+    tidy(the_pi)
     if how_it_is(the_pi) != sound:
         went(the_pi.apply())
         assert how_it_is(the_pi) == sound
     yield the_pi
-    the_pi.github.clear_faults()
+    tidy(the_pi)
     assert the_pi.github.violations() == []
 
 
@@ -256,17 +264,10 @@ def test_each_row_of_the_tables_has_a_case() -> None:
         assert [row.meaning for row in table if row not in covered] == []
 
 
-@pytest.fixture(scope="module")
-def crowd(the_pi: Pi) -> Iterator[list[str]]:
-    """Yield the names of more runners than GitHub lists on a page by itself."""
-    yield [f"neighbour-{number}" for number in range(45)]
-    for item in the_pi.github.runners():
-        if item.name.startswith("neighbour-"):
-            the_pi.github.remove_runner(item.id)
-
-
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in TO_BE_PRESENT])
-def test_whatever_has_happened_it_listens_in_the_end(pi: Pi, crowd: list[str], case: Case) -> None:
+def test_whatever_has_happened_it_listens_in_the_end(pi: Pi, case: Case) -> None:
+    # More than GitHub lists on a page by itself.
+    crowd = [f"neighbour-{number}" for number in range(45)]
     for name in crowd:
         pi.github.add_runner(name, status="online")
     number, listener = agent(pi), pi.listener

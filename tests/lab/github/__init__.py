@@ -278,7 +278,7 @@ class Double:
     def add_group(
         self, name: str, *, org: str = "octo", visibility: str = "all", public: bool = False
     ) -> int:
-        """Add a runner group to an organization, and return its number.
+        """Add a runner group to an organization, or change the one of that name; return its number.
 
         Args:
             name: its name.

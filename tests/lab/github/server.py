@@ -1177,8 +1177,12 @@ class Lab:
         self.state.remove(self._number(number))
 
     def add_group(self, org: str, name: str, visibility: str, public: bool) -> int:
-        """Add a runner group to an organization."""
+        """Add a runner group to an organization, or have the one of that name be so."""
         groups = self.state.groups[org]
+        for there in groups:
+            if there["name"] == name:
+                there |= _group(there["id"], name, visibility=visibility, public=public)
+                return int(there["id"])
         groups.append(_group(len(groups) + 1, name, visibility=visibility, public=public))
         return len(groups)
 
