@@ -9,8 +9,10 @@ the device. What is done when is in plugin_utils/_runner_plan.py.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,9 @@ FIXED_LABELS = ("self-hosted", "linux", "arm64", "arm", "x64")
 CLOCK_LIMIT = 300
 LAG = 30
 PAUSE = 3
+# While a job runs, which may be long, GitHub is asked less often; and its tokens last for an hour.
+LONG_PAUSE = 15
+TOKEN_SECONDS = 1800
 # GitHub gives no jobs to a runner that has not taken a release within so many days.
 FRESH_DAYS = 30
 
@@ -102,9 +107,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         wanted = self._wanted
         self._github: _github.GitHub | None = None
         self._groups: list[_github.Group] = []
-        self._tokens = {"registration": wanted["registration_token"], "remove": ""}
-        # The ID that `.runner` has.
+        self._registration_token = (wanted["registration_token"], float("inf"))
+        # The ID that `.runner` has, and the version that was staged.
         self._own: int | None = None
+        self._version = ""
         kinds = [name for name in ("token", "app_id", "registration_token") if wanted[name]]
         if len(kinds) != 1:
             raise ValueError(
@@ -151,6 +157,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "environment": [f"{name}={value}" for name, value in wanted["environment"].items()],
             "path": wanted["path"],
             "drop_in": wanted["drop_in"],
+            "unit": self._unit_name(),
             **options,
         }
         answer: dict[str, Any] = self._execute_module(
@@ -161,6 +168,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 self._result["unreachable"] = True
             raise ValueError(f"{step}: {answer.get('msg', 'failed')}")
         return answer
+
+    def _unit_name(self) -> str:
+        """Return how the unit is called if it is made: as by the runner's own svc.sh.
+
+        systemd takes no more than 255 bytes, and svc.sh no more than 150.
+        """
+        scope = "-".join(filter(None, (self._scope.owner, self._scope.repository)))
+        name = f"actions.runner.{scope}.{self._wanted['name']}"
+        if len(name) > 140:
+            name = f"{name[:131]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        return f"{re.sub('[^A-Za-z0-9_.-]', '-', name)}.service"
 
     def _look(self) -> dict[str, Any]:
         """Return what is on the device, and fail where its clock would make all else fail."""
@@ -192,7 +210,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "ephemeral": self._wanted["ephemeral"],
             "disable_update": self._pinned,
         }
-        same = said["url"].rstrip("/").lower() == self._scope.web.lower()
+        same = self._is_here(said["url"])
         return "right" if same and all(said[key] == wanted[key] for key in wanted) else "wrong"
 
     def _facts(
@@ -266,7 +284,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         facts = self._facts(found, registered)
         plan = _runner_plan.plan(facts, _runner_plan.PRESENT)
         self._refuse_taken(found, facts, plan, registered)
-        upgrade = self._upgrade(found)
+        upgrade = self._upgrade(found) or self._newer(found, facts, architecture)
         labels = self._differing_labels(facts, registered)
         group = self._differing_group(facts, registered)
         self._tell(found, facts, registered, upgrade, labels, group)
@@ -280,6 +298,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             *(["settings"] if settings and not plan else []),
             *(["restart"] if found["is_stale"] and not plan else []),
             *after,
+            # Left by a run that was cut off.
+            *(["tidy"] if found["aside"] is not None and not plan else []),
         ]
         self._result["actions"] = actions
         self._result["changed"] = bool(actions)
@@ -289,11 +309,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return
         # All that can be refused is asked for before anything is touched.
         if {"register", "replace", "reconfigure"} & set(plan) and self._github:
-            self._tokens["registration"] = self._github.registration_token()
+            self._registration_token = ("", 0.0)
+            self._token()
         if upgrade:
             self._stage(architecture)
         if upgrade or plan or settings:
-            self._carry_out(found, plan, bool(upgrade))
+            self._carry_out(found, plan, upgrade)
+        else:
+            self._forget_aside(found["aside"])
         if labels and self._github and registered:
             self._github.set_labels(registered.id, sorted(self._labels))
         if group and self._github and registered:
@@ -361,8 +384,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """
         installed = found["version"]
         if self._wanted["archive"]:
-            name = Path(self._wanted["archive"]).name
-            wanted = name.removesuffix(".tar.gz").rpartition("-")[2]
+            wanted = self._archived_version()
             self._refuse_old(wanted)
         else:
             wanted = self._wanted["version"]
@@ -373,6 +395,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except ValueError:
             fresh = False
         return "" if fresh else "latest"
+
+    def _archived_version(self) -> str:
+        """Return the version that the archive's name says."""
+        name = Path(self._wanted["archive"]).name
+        return name.removesuffix(".tar.gz").rpartition("-")[2]
+
+    def _newer(self, found: dict[str, Any], facts: _runner_plan.Facts, architecture: str) -> str:
+        """Return "latest" if that may mend a runner that GitHub does not let in; else nothing.
+
+        One that was off for long is too old before it can update itself.
+        """
+        if self._pinned or not self._github or facts.unit != "deaf" or facts.registration != "own":
+            return ""
+        newest = _runner_archive.version_of(self._github.newest(architecture).version)
+        return "latest" if newest > _runner_archive.version_of(found["version"]) else ""
 
     def _differing_labels(
         self, facts: _runner_plan.Facts, registered: _github.Runner | None
@@ -389,7 +426,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         group = self._group() if self._wanted["group"] else None
         if not registered or facts.registration != "own" or facts.configuration != "right":
             return None
-        return group if group and registered.group_id != group.id else None
+        # A server of one's own may not say it.
+        return group if group and registered.group_id not in (None, group.id) else None
 
     def _tell(
         self,
@@ -457,12 +495,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         wanted = self._wanted
         if wanted["archive"]:
             archive = _runner_archive.local(Path(wanted["archive"]).expanduser(), wanted["sha256"])
-            sha256 = wanted["sha256"]
+            sha256, self._version = wanted["sha256"], self._archived_version()
         else:
             release = self._release(architecture)
             cache = Path(wanted["cache"]).expanduser()
             archive = _runner_archive.fetch(release, cache, source=wanted["mirror"] or None)
-            sha256 = release.sha256
+            sha256, self._version = release.sha256, release.version
         if not self._connection._shell.tmpdir:
             self._make_tmp_path()
         there = self._connection._shell.join_path(self._connection._shell.tmpdir, "runner.tar.gz")
@@ -498,18 +536,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             release.version, release.url, release.filename, given or release.sha256
         )
 
-    def _carry_out(self, found: dict[str, Any], plan: list[str], upgrade: bool) -> None:
+    def _carry_out(self, found: dict[str, Any], plan: list[str], upgrade: str) -> None:
         """Do what is planned, with the new version and the settings at their places in it."""
         steps = list(plan)
         while steps and steps[0] == "uninstall_service":
             self._quietly(steps.pop(0))
         if upgrade:
-            self._swap(bool(found["units"]) and len(steps) == len(plan))
+            # What runs and stays as it is goes on in the same call.
+            starts = bool(found["units"]) and (not plan or plan[0] in ("start", "restart"))
+            self._quietly("upgrade", lambda: {"version": self._version, "starts": starts})
         for step in steps:
             if step in ("register", "replace"):
-                self._register(step == "replace" or found["configuration"] == {})
+                replaces = step == "replace" or found["configuration"] == {}
+                if replaces and self._github:
+                    self._wait_until_offline()
+                self._local("configure", config=self._config(replaces), token=self._token())
             elif step == "reconfigure":
-                self._reconfigure()
+                self._reconfigure(found)
             elif step not in ("start", "restart"):
                 self._local(step)
         self._local("settings")
@@ -521,19 +564,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._local("start")
         self._forget_aside(now["aside"])
 
-    def _swap(self, stops: bool) -> None:
-        """Put the new version in place of the old one, which starts again if that fails."""
-        if stops:
-            self._quietly("stop")
-        try:
-            self._local("swap")
-        except ValueError:
-            if stops:
-                self._local("start")
-            raise
+    def _token(self) -> str:
+        """Return a registration token that is young enough."""
+        token, until = self._registration_token
+        if self._github and time.monotonic() > until:
+            token = self._github.registration_token()
+            self._registration_token = (token, time.monotonic() + TOKEN_SECONDS)
+        return str(token)
 
-    def _quietly(self, step: str) -> None:
+    def _quietly(self, step: str, options: Callable[[], dict[str, Any]] = dict) -> None:
         """Do a step that ends the listener, once no job runs.
+
+        Args:
+            step: the step, which looks for a job once more.
+            options: called for the step's options at the moment that it is done.
 
         Raises:
             ValueError: jobs have run for too long; nothing was done.
@@ -541,10 +585,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """
         deadline = time.monotonic() + self._wanted["drain_seconds"]
         while True:
-            registered = self._registered()
-            idle = not (registered and registered.id == self._own and registered.busy)
-            if idle and not self._local(step)["busy"]:
-                return
+            if not self._is_busy() and not self._local("hold")["busy"]:
+                # A job that GitHub has given before it was held is known there by now.
+                try:
+                    is_busy = self._is_busy()
+                except _github.GitHubError:
+                    self._local("release")
+                    raise
+                if not is_busy and not self._local(step, **options())["busy"]:
+                    return
+                self._local("release")
             if time.monotonic() > deadline:
                 raise ValueError(
                     f"{self._wanted['name']} is busy with a job, and has been for"
@@ -552,7 +602,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     " again later, or wait longer: drain_seconds"
                 )
             self._display.display(f"{self._wanted['name']} is busy with a job; waiting for its end")
-            time.sleep(PAUSE)
+            time.sleep(min(LONG_PAUSE, max(PAUSE, deadline - time.monotonic())))
+
+    def _is_busy(self) -> bool:
+        """Whether GitHub says that this device has a job."""
+        registered = self._registered()
+        return bool(registered and registered.id == self._own and registered.busy)
 
     def _config(self, replaces: bool) -> list[str]:
         """Return the arguments of config.sh."""
@@ -570,52 +625,75 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
         return [*arguments, *(flag for flag, given in flags.items() if given)]
 
-    def _register(self, replaces: bool) -> None:
-        if replaces and self._github:
-            self._wait_until_offline()
-        self._local("configure", config=self._config(replaces), token=self._tokens["registration"])
-
-    def _wait_until_offline(self) -> None:
-        """Wait for what was stopped here; what is online then is another machine."""
+    def _is_elsewhere(self) -> _github.Runner | None:
+        """Return who is online by the name although nothing listens here, if that lasts."""
         deadline = time.monotonic() + LAG
         while (registered := self._registered()) and registered.online:
             if time.monotonic() > deadline:
-                raise ValueError(
-                    f"name is {registered.name}, and at {self._scope.web} another machine is online"
-                    f" by it (its ID is {registered.id}); give this one another name, or remove"
-                    " that one"
-                )
+                return registered
             time.sleep(PAUSE)
+        return None
 
-    def _reconfigure(self) -> None:
+    def _wait_until_offline(self) -> None:
+        """Wait for what was stopped here; what is online then is another machine."""
+        if registered := self._is_elsewhere():
+            raise ValueError(
+                f"name is {registered.name}, and at {self._scope.web} another machine is online"
+                f" by it (its ID is {registered.id}); give this one another name, or remove"
+                " that one"
+            )
+
+    def _reconfigure(self, found: dict[str, Any]) -> None:
         """Register anew; if that fails, what ran before runs again."""
-        self._quietly("set_aside")
-        try:
-            # Its own name, or one that is not online.
-            self._register(True)
-        except (ValueError, _github.GitHubError):
-            self._local("put_back")
-            raise
-        self._local("uninstall_service")
+        said = found["configuration"]
+        # Who cannot ask GitHub only takes what has been this device's.
+        same = said["name"] == self._wanted["name"] and self._is_here(said["url"])
+        replaces = same or self._github is not None
+        self._quietly(
+            "reconfigure", lambda: {"config": self._config(replaces), "token": self._token()}
+        )
+
+    def _is_here(self, url: str) -> bool:
+        """Whether a URL is the one that is wanted."""
+        return url.rstrip("/").lower() == self._scope.web.lower()
+
+    def _related(self, url: str) -> _github.GitHub:
+        """Return a client for where a runner was before, as its own files say.
+
+        Jobs can write these, and the token is for nobody else.
+
+        Raises:
+            ValueError: it is another owner's, or there is no token that could be asked with.
+
+        """
+        scope = _github.Scope.of(url)
+        if not self._github:
+            raise ValueError("a registration token cannot remove it")
+        if (scope.host, scope.owner.lower()) != (self._scope.host, self._scope.owner.lower()):
+            raise ValueError("the token is for another owner or host")
+        return self._client(scope)
 
     def _forget_aside(self, aside: dict[str, Any] | None) -> None:
         """Remove the registration of before, if it is another; it is of no use any more."""
         if aside is None:
             return
-        if aside:
+        if aside and not (self._is_here(aside["url"]) and aside["name"] == self._wanted["name"]):
             try:
-                scope = _github.Scope.of(aside["url"])
-                same = scope.web.lower() == self._scope.web.lower()
-                if not (same and aside["name"] == self._wanted["name"]):
-                    if not self._github:
-                        raise ValueError("a registration token cannot remove it")
-                    self._client(scope).delete(aside["id"])
+                client = self._related(aside["url"])
+                there = client.runner_by_id(aside["id"])
+                if there and there.name == aside["name"]:
+                    if there.online:
+                        raise ValueError("it is online, so it is another machine's by now")
+                    client.delete(there.id)
             except (ValueError, _github.GitHubError) as error:
-                self._result.setdefault("warnings", []).append(
-                    f"The registration of before, {aside['name']} at {aside['url']}, was not"
-                    f" removed: {str(error).rstrip('.')}. GitHub removes it after 14 days by itself"
-                )
+                self._warn_of_left(aside, error)
         self._local("tidy")
+
+    def _warn_of_left(self, said: dict[str, Any], error: Exception) -> None:
+        self._result.setdefault("warnings", []).append(
+            f"The registration of before, {said['name']} at {said['url']}, was not removed:"
+            f" {str(error).rstrip('.')}. GitHub removes it after 14 days by itself"
+        )
 
     def _prove(self) -> None:
         """See that the runner listens, and that GitHub says so.
@@ -662,7 +740,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         registered = self._registered()
         facts = self._facts(found, registered)
         plan = _runner_plan.plan(facts, _runner_plan.ABSENT)
-        if "delete" in plan and registered and registered.online and facts.unit == "none":
+        # Where `.runner` is another one's, what has the name is another machine's.
+        is_anothers = facts.configuration in ("right", "wrong") or (
+            facts.unit == "none" and registered and registered.online
+        )
+        if "delete" in plan and registered and is_anothers:
             plan.remove("delete")
             self._warn_of_namesake(registered)
         self._result["version"] = found["version"]
@@ -679,11 +761,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._result["diff"] = [{"before": before, "after": dict.fromkeys(before, "none")}]
         if self._task.check_mode:
             return
+        # What can be refused is asked for before anything is touched.
+        token = self._remove_token(found) if "unregister" in plan else ""
         for step in plan:
             if step == "uninstall_service":
                 self._quietly(step)
+            elif step in ("unregister", "delete") and (other := self._is_elsewhere()):
+                self._warn_of_namesake(other)
+                if step == "unregister":
+                    self._local("forget")
             elif step == "unregister":
-                self._unregister(found)
+                self._unregister(found, token)
             elif step == "delete" and registered and self._github:
                 self._github.delete(registered.id)
             else:
@@ -697,30 +785,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             " registration is left alone"
         )
 
-    def _unregister(self, found: dict[str, Any]) -> None:
-        """Remove the registration by the runner's own program, wherever it belongs."""
+    def _remove_token(self, found: dict[str, Any]) -> str:
+        """Return a token for the removal; nothing if there is none to be had where it is."""
         said = found["configuration"]
         try:
-            if not self._github:
-                raise ValueError("a registration token cannot remove it")
-            client = self._client(_github.Scope.of(said["url"]))
-            token = client.remove_token()
+            return self._related(said["url"]).remove_token()
         except (ValueError, _github.GitHubError) as error:
             # Where it is to be gone, a failure is one.
-            if self._github and said["url"].rstrip("/").lower() == self._scope.web.lower():
+            if self._github and self._is_here(said["url"]):
                 raise
-            self._result.setdefault("warnings", []).append(
-                f"The registration {said['name']} at {said['url']} was not removed:"
-                f" {str(error).rstrip('.')}. GitHub removes it after 14 days by itself"
-            )
-            self._local("forget")
-            return
-        if found["version"]:
+            self._warn_of_left(said, error)
+            return ""
+
+    def _unregister(self, found: dict[str, Any], token: str) -> None:
+        """Remove the registration by the runner's own program, wherever it belongs."""
+        said = found["configuration"]
+        if token and found["version"] and found["user"]:
             self._local("unregister", token=token)
-        else:
-            # There is no program left that could.
-            client.delete(said["id"])
-            self._local("forget")
+            return
+        if token:
+            # There is no program left that could, or nobody to run it.
+            self._related(said["url"]).delete(said["id"])
+        self._local("forget")
 
     # Forgotten.
 

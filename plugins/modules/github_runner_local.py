@@ -19,8 +19,8 @@ options:
     description: What is to be done.
     type: str
     required: true
-    choices: [look, stage, swap, set_aside, put_back, configure, unregister, forget, tidy,
-              install_service, uninstall_service, settings, start, restart, stop, wait]
+    choices: [look, hold, release, stage, upgrade, configure, reconfigure, unregister, forget,
+              tidy, install_service, uninstall_service, settings, start, restart, wait]
   folder:
     description: Where the runner is installed.
     type: path
@@ -44,6 +44,18 @@ options:
     default: ""
   drop_in:
     description: What is added to the unit.
+    type: str
+    default: ""
+  unit:
+    description: The name of its unit, if that is to be made.
+    type: str
+    default: ""
+  starts:
+    description: Whether an upgrade ends with the unit's start.
+    type: bool
+    default: false
+  version:
+    description: The version of the archive.
     type: str
     default: ""
   archive:
@@ -116,12 +128,15 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +150,42 @@ DROP_IN = "rpi_camera.conf"
 STAMP = "RPI_CAMERA_RUNNER_SETTINGS"
 # What a runner cannot do without; each is written anew by another step than the next.
 PARTS = ("config.sh", "run.sh", "env.sh", "bin/Runner.Listener", "bin/runsvc.sh")
-# What a version is unpacked to; its name while it is put in place; and an older configuration that
-# is kept until the next one is there.
+# What a version is unpacked to; its name while it is put in place; which one is in place; and an
+# older configuration that is kept until the next one is there.
 STAGED = ".staged"
 NEXT = ".next"
+VERSION = ".version"
 ASIDE = ".aside"
 CONFIGURATION = (".runner", ".credentials", ".credentials_rsaparams")
-PRIVATE = (*CONFIGURATION, ".env", ".path")
+# GitHub moves a configuration by itself at times, and config.sh takes these for one.
+MIGRATED = (".runner_migrated", ".credentials_migrated")
+PRIVATE = (*CONFIGURATION, *MIGRATED, ".env", ".path")
+# As GitHub's own svc.sh names units. What `.service` says is not gone by: it is the jobs' user's.
+UNIT_NAME = re.compile(r"actions\.runner\.[A-Za-z0-9_.-]+\.service")
+# A version is replaced by the runner itself as bin.VERSION, to which bin is a link then.
+UPDATED = re.compile(r"(?:bin|externals)\.([0-9]+\.[0-9]+\.[0-9]+)")
+# In bytes: no file that is read here is longer.
+LONGEST = 1_000_000
+# In seconds: how long what is done in the folder may take; a job may have put anything there.
+LIMIT = 120
+# In seconds: for how long a listener stands still at most.
+HOLD = 60
+UNIT = """\
+[Unit]
+Description=GitHub Actions Runner ({name})
+After=network.target
+
+[Service]
+ExecStart={folder}/runsvc.sh
+User={user}
+WorkingDirectory={folder}
+KillMode=process
+KillSignal=SIGTERM
+TimeoutStopSec=5min
+
+[Install]
+WantedBy=multi-user.target
+"""
 _PROPERTIES = "LoadState,ActiveState,UnitFileState,MainPID,InvocationID,NeedDaemonReload,User"
 
 
@@ -162,26 +206,25 @@ class Runner:
 
     def look(self) -> dict[str, Any]:
         """Return what is there, as JSON can hold it."""
-        service = self.service()
         units = self.units()
-        unit = _unit(service) if service else {}
+        unit = _unit(units[0]) if len(units) == 1 else {}
         return {
             "time": time.time(),
             "architecture": os.uname().machine,
             "user": self._has_user(),
             "version": self.version(),
             "built": self._built(),
-            "configuration": self.configuration(self.folder, (".credentials", "svc.sh")),
+            "configuration": self.configuration(self.folder, CONFIGURATION[1:]),
             "aside": self.configuration(self.folder / ASIDE, ()),
-            "service": service,
+            "service": self.service(),
             "units": units,
             "unit": unit,
             "listeners": self.processes("Runner.Listener"),
             "workers": self.processes("Runner.Worker"),
             "heard": self.heard(unit),
-            "disowned": self.is_disowned(service),
-            "differs": self.differs(service),
-            "is_stale": self.is_stale(service, unit),
+            "disowned": self.is_disowned(self.unit()),
+            "differs": self.differs(),
+            "is_stale": self.is_stale(unit),
             "others": self.others(),
         }
 
@@ -193,15 +236,17 @@ class Runner:
         return True
 
     def version(self) -> str:
-        """Return which version is installed; nothing if there is none that is whole."""
+        """Return which version is installed; nothing if there is none that is whole.
+
+        Its program is not asked: that writes a log, and is what a job has left there.
+        """
         parts = [self.folder / name for name in PARTS]
         if (self.folder / NEXT).exists() or not all(_has_content(part) for part in parts):
             return ""
-        try:
-            done = self.run_as_user("bin/Runner.Listener", "--version")
-        except StepError:
-            return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
+        with contextlib.suppress(OSError):
+            if updated := UPDATED.fullmatch(Path(os.readlink(self.folder / "bin")).name):
+                return updated[1]
+        return (_text(self.folder / VERSION) or "").strip()
 
     def _built(self) -> float:
         """Return when the installed version was built (s since 1970), as its archive says."""
@@ -221,10 +266,10 @@ class Runner:
 
         """
         path = folder / ".runner"
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
-            said = json.loads(path.read_text("utf-8-sig"))
+            said = json.loads((_text(path) or "").removeprefix("\ufeff"))
             wanted = {
                 "id": int(said["agentId"]),
                 "name": str(said["agentName"]),
@@ -233,16 +278,18 @@ class Runner:
                 "ephemeral": bool(said.get("ephemeral", False)),
                 "disable_update": bool(said.get("disableUpdate", False)),
             }
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return {}
         return wanted if all(_has_content(folder / name) for name in rest) else {}
 
     def service(self) -> str:
-        """Return the unit that `.service` names; nothing if it names none."""
-        try:
-            return (self.folder / ".service").read_text().strip()
-        except (OSError, ValueError):
-            return ""
+        """Return what `.service` says; nothing if it is not there."""
+        return (_text(self.folder / ".service") or "").strip()
+
+    def unit(self) -> str:
+        """Return the unit that is the runner's; nothing if there is none, or more than one."""
+        units = self.units()
+        return units[0] if len(units) == 1 else ""
 
     def units(self) -> list[str]:
         """Return the units that run what is in the folder, whatever `.service` says."""
@@ -265,12 +312,17 @@ class Runner:
 
         The runner's own update puts a `bin.VERSION` there, and makes `bin` a link to it.
         """
-        found = []
+        found: list[int] = []
+        if not self._has_user():
+            return found
+        uid = self._owner()[0]
         begin = f"{os.path.realpath(self.folder)}/bin"
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
+                if entry.stat().st_uid != uid:
+                    continue
                 words = (entry / "cmdline").read_text(errors="replace").split("\0")
             except OSError:
                 continue
@@ -303,30 +355,42 @@ class Runner:
 
     # Settings: `.env`, `.path`, and what is added to the unit.
 
-    def differs(self, service: str) -> list[str]:
+    def differs(self) -> list[str]:
         """Return which of the files that the role decides are not as it wants them."""
-        names = [
-            name for name, wanted in self._wanted(service).items() if _text(Path(name)) != wanted
-        ]
+        names = [name for name, wanted in self._wanted().items() if _text(Path(name)) != wanted]
         for name in PRIVATE:
             path = self.folder / name
-            if path.exists() and not self._is_private(path):
+            if os.path.lexists(path) and not self._is_private(path):
                 names.append(f"{path} (owner and mode)")
-        wrapper = self.folder / "bin/runsvc.sh"
-        if service and _has_content(wrapper) and _text(self.folder / "runsvc.sh") != _text(wrapper):
+        if self.unit() and not self._has_wrapper():
             names.append(str(self.folder / "runsvc.sh"))
-        if not self._owns(Path(self.options["work_folder"])):
-            names.append(f"{self.options['work_folder']} (owner)")
+        tops = (self.folder, Path(self.options["work_folder"]))
+        names += [
+            f"{top} (owner)"
+            for top in tops
+            if not self._owns(top) and (top != self.folder or top.exists())
+        ]
         return names
 
-    def _wanted(self, service: str) -> dict[str, str]:
+    def _has_wrapper(self) -> bool:
+        """Whether what the unit starts is what the installed version has for it."""
+        wrapper = self.folder / "bin/runsvc.sh"
+        return not _has_content(wrapper) or _text(self.folder / "runsvc.sh") == _text(wrapper)
+
+    def _wanted(self) -> dict[str, str]:
+        """Return what is to be in the files that the role decides, the drop-in at the end."""
         files = {
             str(self.folder / ".env"): "".join(f"{line}\n" for line in self.options["environment"]),
             str(self.folder / ".path"): self.options["path"] + "\n",
         }
-        if service:
-            files[str(UNITS / f"{service}.d" / DROP_IN)] = self._drop_in()
+        if unit := self.unit():
+            files[str(UNITS / unit)] = self._unit_text(unit)
+            files[str(UNITS / f"{unit}.d" / DROP_IN)] = self._drop_in()
         return files
+
+    def _unit_text(self, unit: str) -> str:
+        name = unit.removeprefix("actions.runner.").removesuffix(".service")
+        return UNIT.format(name=name, folder=self.folder, user=self.user)
 
     def _drop_in(self) -> str:
         """Return what is added to the unit, with a stamp of all that the service reads at start.
@@ -336,25 +400,26 @@ class Runner:
         state = [self.options["drop_in"]]
         for name in (".env", ".path"):
             with contextlib.suppress(OSError):
-                status = (self.folder / name).stat()
+                status = (self.folder / name).lstat()
                 state.append(f"{status.st_ino} {status.st_mtime_ns} {status.st_size}")
         stamp = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
         return f"{self.options['drop_in'].rstrip()}\n\n[Service]\nEnvironment={STAMP}={stamp}\n"
 
-    def is_stale(self, service: str, unit: Mapping[str, str]) -> bool:
+    def is_stale(self, unit: Mapping[str, str]) -> bool:
         """Whether the service runs with other settings than those that are there."""
         main = unit.get("MainPID", "0")
         if main == "0":
             return False
+        wanted = self._wanted()
         # It may have been started with what somebody has written there.
-        if any(_text(Path(name)) != wanted for name, wanted in self._wanted(service).items()):
+        if any(_text(Path(name)) != text for name, text in wanted.items()):
             return True
         try:
             environment = Path(f"/proc/{main}/environ").read_text(errors="replace").split("\0")
         except OSError:
             return True
         line = next((line for line in environment if line.startswith(f"{STAMP}=")), "")
-        drop_in = _text(UNITS / f"{service}.d" / DROP_IN) or ""
+        drop_in = list(wanted.values())[-1]
         return f"Environment={line}\n" not in drop_in or unit["NeedDaemonReload"] == "yes"
 
     def _owner(self) -> tuple[int, int]:
@@ -369,113 +434,212 @@ class Runner:
             return False
         return (status.st_uid, status.st_gid) == owner and stat.S_IMODE(status.st_mode) == 0o600
 
-    def _work(self, top: Path) -> Iterator[Path]:
-        """Yield a work folder and what is in it, not what is below that."""
-        if top.is_dir():
-            yield top
-            yield from top.iterdir()
-
     def _owns(self, top: Path) -> bool:
-        """Whether a work folder is the user's, and so is what lies in it."""
+        """Whether a folder is the user's, and so is what lies in it."""
         try:
             uid = self._owner()[0]
-        except KeyError:
+            with _opened(top) as folder:
+                return os.fstat(folder).st_uid == uid and all(
+                    os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid == uid
+                    for name in os.listdir(folder)
+                )
+        except (OSError, KeyError):
             return False
-        return top.is_dir() and all(path.lstat().st_uid == uid for path in self._work(top))
+
+    def _give(self, top: Path) -> None:
+        """Give a folder to the user, and all that is in it; no link is followed.
+
+        Raises:
+            StepError: it is none, or holds what is not the runner's.
+
+        """
+        uid, gid = self._owner()
+        if os.path.realpath(top) != str(top):
+            raise StepError(f"{top} is a link, or is below one; allowed is a folder itself")
+        with _opened(top) as folder:
+            # A disk of its own has only this in it; and a runner's folder has its programs.
+            there = set(os.listdir(folder)) - {"lost+found"}
+            is_runner = top == self.folder and (not there or "config.sh" in there)
+            if os.fstat(folder).st_uid != uid and there and not is_runner:
+                raise StepError(f"{top} holds what is not the runner's; allowed is an empty one")
+            os.fchown(folder, uid, gid)
+            for _path, folders, files, inner in os.fwalk(".", dir_fd=folder):
+                for name in (*folders, *files):
+                    status = os.stat(name, dir_fd=inner, follow_symlinks=False)
+                    if status.st_uid != uid and (status.st_nlink == 1 or name in folders):
+                        os.chown(name, uid, gid, dir_fd=inner, follow_symlinks=False)
+
+    def _have(self, top: Path) -> None:
+        """Have a folder that is the user's, and so is what is in it."""
+        if not top.exists():
+            top.mkdir(mode=0o750, parents=True)
+        if not self._owns(top):
+            self._give(top)
 
     def settings(self) -> dict[str, Any]:
         """Have the files be as they are wanted; a restart, if need be, is another step."""
-        uid, gid = self._owner()
-        work = Path(self.options["work_folder"])
-        if not self._owns(work):
-            work.mkdir(mode=0o755, parents=True, exist_ok=True)
-            for path in self._work(work):
-                if path.lstat().st_uid != uid:
-                    _run(["chown", "--recursive", "--no-dereference", f"{uid}:{gid}", str(path)])
-        service = self.service()
-        # The drop-in last, since its stamp is of the two others.
-        for name in list(self._wanted(service)):
-            wanted = self._wanted(service)[name]
-            if _text(Path(name)) != wanted:
-                in_folder = Path(name).parent == self.folder
-                Path(name).parent.mkdir(mode=0o755, exist_ok=True)
-                _write(
-                    Path(name),
-                    wanted,
-                    0o600 if in_folder else 0o644,
-                    (uid, gid) if in_folder else (0, 0),
-                )
+        self._have(self.folder)
+        self._have(Path(self.options["work_folder"]))
+        for name in (".env", ".path"):
+            path, wanted = self.folder / name, self._wanted()[str(self.folder / name)]
+            if _text(path) != wanted:
+                self.inside(partial(_write, path, wanted, 0o600))
         for name in PRIVATE:
             path = self.folder / name
-            if path.exists() and not path.is_symlink() and not self._is_private(path):
-                os.chown(path, uid, gid)
-                path.chmod(0o600)
-        wrapper = _text(self.folder / "bin/runsvc.sh")
-        if service and wrapper and _text(self.folder / "runsvc.sh") != wrapper:
-            _write(self.folder / "runsvc.sh", wrapper, 0o755, (uid, gid))
-        if service:
-            _run(["systemctl", "daemon-reload"])
+            if os.path.lexists(path) and not self._is_private(path):
+                self.inside(partial(path.chmod, 0o600))
+        if not (unit := self.unit()):
+            return {}
+        if not self._has_wrapper():
+            wrapper = self.folder / "bin/runsvc.sh"
+            self.inside(lambda: _write(self.folder / "runsvc.sh", wrapper.read_text(), 0o755))
+        (UNITS / f"{unit}.d").mkdir(mode=0o755, exist_ok=True)
+        for name, wanted in self._wanted().items():
+            if Path(name).parent != self.folder and _text(Path(name)) != wanted:
+                _write(Path(name), wanted, 0o644)
+        _systemctl("daemon-reload")
         return {}
 
     # The steps.
 
-    def run_as_user(
-        self, *command: str, environment: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a program of the folder as the runner's user, and return what it said.
+    def inside(self, act: Callable[[], object]) -> None:
+        """Do something in the folder as its user, who may have put anything there.
 
-        Args:
-            command: the program, relative to the folder, and its arguments.
-            environment: what it has beside the least; where tokens are given.
+        Root would follow a link to where it leads; the user gets no further than a job does.
+
+        Raises:
+            StepError: it could not be done.
 
         """
+        sys.stdout.flush()
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            why = "it was not begun"
+            try:
+                os.close(reader)
+                signal.alarm(LIMIT)
+                self._become_user()
+                act()
+                why = ""
+            except BaseException as error:
+                why = str(error) or repr(error)
+            finally:
+                with contextlib.suppress(OSError):
+                    os.write(writer, why.encode()[:4000])
+                os._exit(1 if why else 0)
+        os.close(writer)
+        with open(reader, errors="replace") as answer:
+            why = answer.read()
+        _child, status = os.waitpid(child, 0)
+        if status != 0:
+            raise StepError(why or f"what was to be done in {self.folder} took over {LIMIT} s")
+
+    def _become_user(self) -> None:
+        if os.geteuid() == 0:
+            uid, gid = self._owner()
+            os.initgroups(self.user, gid)
+            os.setgid(gid)
+            os.setuid(uid)
+        os.umask(0o022)
+
+    def _config(self, *arguments: str) -> dict[str, Any]:
+        """Run config.sh as the user; a proxy is in its environment, and so is the token."""
         account = pwd.getpwnam(self.user)
-        least = {
+        environment = {
             "PATH": self.options["path"] or "/usr/local/bin:/usr/bin:/bin",
             "HOME": account.pw_dir,
             "USER": self.user,
             "LOGNAME": self.user,
             "LANG": "C.UTF-8",
+            **dict(line.split("=", 1) for line in self.options["environment"]),
         }
-        try:
-            return subprocess.run(
-                [str(self.folder / command[0]), *command[1:]],
-                cwd=self.folder,
-                env={**least, **(environment or {})},
-                user=account.pw_uid,
-                group=account.pw_gid,
-                extra_groups=os.getgrouplist(self.user, account.pw_gid),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=self.seconds,
-                check=False,
-                encoding="utf-8",
-                errors="replace",
-            )
-        except subprocess.TimeoutExpired as error:
-            raise StepError(f"{command[0]} has not ended within {self.seconds} s") from error
-        except OSError as error:
-            raise StepError(f"{command[0]} cannot be run: {error}") from error
-
-    def _config(self, *arguments: str) -> dict[str, Any]:
-        """Run config.sh; a proxy is in its environment, and so is the token."""
-        environment = dict(line.split("=", 1) for line in self.options["environment"])
         if self.options["token"]:
             # Not an argument, which everybody on the device could read.
             environment["ACTIONS_RUNNER_INPUT_TOKEN"] = self.options["token"]
-        done = self.run_as_user("config.sh", *arguments, environment=environment)
-        if done.returncode != 0:
-            words = done.stdout.replace(self.options["token"] or "\0", "…")
-            raise StepError(f"config.sh has ended with status {done.returncode}: {_last(words)}")
-        return {"said": done.stdout}
+        try:
+            child = subprocess.Popen(
+                [str(self.folder / "config.sh"), *arguments],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+                user=account.pw_uid,
+                group=account.pw_gid,
+                extra_groups=os.getgrouplist(self.user, account.pw_gid),
+            )
+        except OSError as error:
+            raise StepError(f"config.sh cannot be run: {error}") from error
+        try:
+            said, _none = child.communicate(timeout=self.seconds)
+        except subprocess.TimeoutExpired as error:
+            # With what it has started, which would go on.
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise StepError(f"config.sh has not ended within {self.seconds} s") from error
+        if child.returncode != 0:
+            words = said.replace(self.options["token"] or "\0", "…")
+            raise StepError(f"config.sh has ended with status {child.returncode}: {_last(words)}")
+        return {"said": said}
 
     def configure(self) -> dict[str, Any]:
         """Register the runner."""
         # Left by a run that was cut off, whose registration is replaced.
-        for name in CONFIGURATION[1:]:
-            (self.folder / name).unlink(missing_ok=True)
+        self._remove_inside(*CONFIGURATION[1:], *MIGRATED)
         return self._config("--unattended", *self.options["config"])
+
+    def _remove_inside(self, *names: str) -> None:
+        def act() -> None:
+            for name in names:
+                _remove(self.folder / name)
+
+        # Its user may be gone; removing follows no link.
+        if self._has_user():
+            self.inside(act)
+        else:
+            act()
+
+    def reconfigure(self) -> dict[str, Any]:
+        """Stop the unit unless a job runs, and register anew; if that fails, all is as before."""
+
+        def act() -> None:
+            self._stop()
+            self.inside(self._set_aside)
+            try:
+                self.configure()
+            except StepError:
+                self.inside(self._put_back)
+                for unit in self.units():
+                    _systemctl("start", unit)
+                raise
+            self._uninstall()
+
+        return self._unless_busy(act)
+
+    def _set_aside(self) -> None:
+        aside = self.folder / ASIDE
+        _remove(aside)
+        aside.mkdir(mode=0o700)
+        # `.runner` last: without it there is nothing to put back.
+        for name in reversed((*CONFIGURATION, *MIGRATED)):
+            if os.path.lexists(self.folder / name):
+                (self.folder / name).rename(aside / name)
+
+    def _put_back(self) -> None:
+        aside = self.folder / ASIDE
+        for name in reversed((*CONFIGURATION, *MIGRATED)):
+            if os.path.lexists(aside / name):
+                (aside / name).rename(self.folder / name)
+        _remove(aside)
+
+    def tidy(self) -> dict[str, Any]:
+        """Remove the configuration that was set aside."""
+        self._remove_inside(ASIDE)
+        return {}
 
     def unregister(self) -> dict[str, Any]:
         """Have the runner remove its registration."""
@@ -484,21 +648,25 @@ class Runner:
     def forget(self) -> dict[str, Any]:
         """Have the runner forget its registration, without GitHub; files that it left go too."""
         said = {}
-        with contextlib.suppress(StepError):
+        with contextlib.suppress(StepError, KeyError):
             said = self._config("remove", "--local")
-        for name in CONFIGURATION:
-            (self.folder / name).unlink(missing_ok=True)
-            (self.folder / f"{name}_migrated").unlink(missing_ok=True)
+        self._remove_inside(*CONFIGURATION, *MIGRATED)
         return said
 
     def install_service(self) -> dict[str, Any]:
-        """Have the runner's own svc.sh install its unit; it names it."""
-        done = _run([str(self.folder / "svc.sh"), "install", self.user], cwd=self.folder)
-        if done.returncode != 0 or not self.service():
-            raise StepError(
-                f"svc.sh install has ended with {done.returncode}: {_last(done.stdout)}"
-            )
-        return {"said": done.stdout}
+        """Write the unit, and `.service`, as the runner's own svc.sh does.
+
+        That is the user's, as all is in the folder, and so is not run by root.
+        """
+        unit = self.options["unit"]
+        path = UNITS / unit
+        if not UNIT_NAME.fullmatch(unit) or (_has_content(path) and not self._is_ours(path)):
+            raise StepError(f"{path} is there, and is not this runner's")
+        _write(path, self._unit_text(unit), 0o644)
+        _systemctl("daemon-reload")
+        _systemctl("enable", unit)
+        self.inside(lambda: _write(self.folder / ".service", f"{unit}\n", 0o644))
+        return {}
 
     def _unless_busy(self, act: Callable[[], None]) -> dict[str, Any]:
         """Do what ends the listener, unless a job has begun since GitHub was asked."""
@@ -507,107 +675,142 @@ class Runner:
         act()
         return {"busy": False}
 
+    def hold(self) -> dict[str, Any]:
+        """Have the listener stand still unless a job runs, so that it takes none."""
+        listeners = self.processes("Runner.Listener")
+        for process in listeners:
+            _signal(process, signal.SIGSTOP)
+        if self.processes("Runner.Worker"):
+            return {**self.release(), "busy": True}
+        if listeners:
+            # Should nobody come back, it goes on.
+            later = f"sleep {HOLD}; kill -CONT {' '.join(map(str, listeners))}"
+            subprocess.Popen(
+                ["/bin/sh", "-c", later],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        return {"busy": False}
+
+    def release(self) -> dict[str, Any]:
+        """Have the listener go on."""
+        for process in self.processes("Runner.Listener"):
+            _signal(process, signal.SIGCONT)
+        return {"busy": False}
+
     def uninstall_service(self) -> dict[str, Any]:
-        """Stop the units that are the runner's, and remove them and `.service`.
+        """Stop the units that are the runner's unless a job runs; remove them and `.service`."""
+        return self._unless_busy(self._uninstall)
 
-        Not by svc.sh, which is not there when config.sh was cut off.
-        """
+    def _uninstall(self) -> None:
+        self._stop()
+        for unit in self.units():
+            _systemctl("disable", unit)
+            (UNITS / unit).unlink(missing_ok=True)
+            shutil.rmtree(UNITS / f"{unit}.d", ignore_errors=True)
+        self._remove_inside(".service")
+        _systemctl("daemon-reload")
 
-        def act() -> None:
-            for unit in self.units():
-                _systemctl("disable", "--now", unit)
-                (UNITS / unit).unlink(missing_ok=True)
-                shutil.rmtree(UNITS / f"{unit}.d", ignore_errors=True)
-            self._end_listeners()
-            named = self.service()
-            # Another runner's unit, which a copied `.service` names, stays.
-            if named.startswith("actions.runner.") and not (UNITS / named).exists():
-                shutil.rmtree(UNITS / f"{named}.d", ignore_errors=True)
-            (self.folder / ".service").unlink(missing_ok=True)
-            _systemctl("daemon-reload")
-
-        return self._unless_busy(act)
-
-    def _end_listeners(self) -> None:
-        """End listeners that their unit has left behind, as its KillMode does."""
+    def _stop(self) -> None:
+        """Stop the units, and what they have left behind, as their KillMode does."""
+        for unit in self.units():
+            # One that is held gets the signal when it goes on.
+            _systemctl("stop", "--no-block", unit)
+            self.release()
+            _systemctl("stop", unit)
         for how in (signal.SIGTERM, signal.SIGKILL):
             for process in self.processes("Runner.Listener"):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, how)
+                _signal(process, how)
+            self.release()
             for _try in range(50):
                 if not self.processes("Runner.Listener"):
                     return
                 time.sleep(0.1)
 
-    def stop(self) -> dict[str, Any]:
-        """Stop what runs here, unless a job does."""
-
-        def act() -> None:
-            for unit in self.units():
-                _systemctl("stop", unit)
-            self._end_listeners()
-
-        return self._unless_busy(act)
-
     def start(self) -> dict[str, Any]:
         """Start the unit, now and at every boot."""
-        service = self.service()
+        unit = self.unit()
         _systemctl("daemon-reload")
         # It may have failed before, and systemd keeps count.
-        _run(["systemctl", "reset-failed", service])
-        _systemctl("enable", service)
-        _systemctl("start", service)
+        _run(["systemctl", "reset-failed", unit])
+        _systemctl("enable", unit)
+        _systemctl("start", unit)
         return {"busy": False}
 
     def restart(self) -> dict[str, Any]:
         """Stop the unit unless a job runs, and start it."""
-        return self.start() if not self.stop()["busy"] else {"busy": True}
+
+        def act() -> None:
+            self._stop()
+            self.start()
+
+        return self._unless_busy(act)
 
     def wait(self) -> dict[str, Any]:
         """Wait until the journal says that the runner listens."""
         deadline = time.monotonic() + self.seconds
-        service = self.service()
+        name = self.unit()
         while True:
-            unit = _unit(service)
+            unit = _unit(name)
             heard = bool(self.processes("Runner.Listener")) and self.heard(unit)
             if heard or time.monotonic() > deadline:
                 break
             time.sleep(0.3)
         if heard:
             return {"heard": True}
-        log = _ask(
-            "journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=15", f"--unit={service}"
+        log = ("--quiet", "--no-pager", "--output=cat", "--lines=15", f"--unit={name}")
+        said = (
+            f"{name} is {unit.get('ActiveState', 'not there')}; {_last(_ask('journalctl', *log))}"
         )
-        return {"heard": False, "said": f"{service} is {unit['ActiveState']}; {_last(log)}"}
+        return {"heard": False, "said": said}
 
     def stage(self) -> dict[str, Any]:
         """Unpack a version beside what is there, which is not touched."""
-        archive = Path(self.options["archive"])
-        with archive.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != self.options["sha256"]:
-            raise StepError(
-                f"the archive has the SHA-256 {found} on the device, not {self.options['sha256']}"
-            )
-        uid, gid = self._owner()
-        self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        os.chown(self.folder, uid, gid)
-        staged = self.folder / STAGED
-        _remove(staged)
-        staged.mkdir(mode=0o700)
-        unpack = ["tar", "--extract", "--gzip", "--no-same-owner", f"--file={archive}"]
-        done = _run([*unpack, f"--directory={staged}"])
-        if done.returncode != 0:
-            _remove(staged)
-            raise StepError(f"the archive cannot be unpacked: {_last(done.stdout)}")
-        # What its user may not change it cannot update.
-        _run(["chown", "--recursive", "--no-dereference", f"{uid}:{gid}", str(staged)])
+        with Path(self.options["archive"]).open("rb") as archive:
+            found = hashlib.file_digest(archive, "sha256").hexdigest()
+            if found != self.options["sha256"]:
+                raise StepError(
+                    f"the archive has the SHA-256 {found} on the device, not"
+                    f" {self.options['sha256']}"
+                )
+            self._have(self.folder)
+            archive.seek(0)
+
+            def act() -> None:
+                staged = self.folder / STAGED
+                _remove(staged)
+                staged.mkdir(mode=0o700)
+                unpack = ["tar", "--extract", "--gzip", f"--directory={staged}"]
+                done = _run(unpack, stdin=archive.fileno())
+                if done.returncode != 0:
+                    _remove(staged)
+                    raise StepError(f"the archive cannot be unpacked: {_last(done.stdout)}")
+
+            self.inside(act)
         # A power cut must not leave names without their content.
         os.sync()
         return {}
 
-    def swap(self) -> dict[str, Any]:
-        """Put the staged version in place; what is not the archive's own stays.
+    def upgrade(self) -> dict[str, Any]:
+        """Put the staged version in place, unless a job runs; what ran runs again after that."""
+
+        def act() -> None:
+            self._stop()
+            try:
+                self.inside(self._swap)
+                os.sync()
+                if self.options["starts"]:
+                    self.settings()
+            finally:
+                if self.options["starts"]:
+                    self.start()
+
+        return self._unless_busy(act)
+
+    def _swap(self) -> None:
+        """Move the staged version to its place; what is not the archive's own stays.
 
         As long as NEXT is there, the version counts as none, so a swap that was cut off is done
         again.
@@ -618,42 +821,28 @@ class Runner:
         for part in sorted(upcoming.iterdir()):
             _remove(self.folder / part.name)
             part.rename(self.folder / part.name)
+        # What the runner's own updates have left.
+        for path in self.folder.iterdir():
+            if UPDATED.fullmatch(path.name):
+                _remove(path)
+        _write(self.folder / VERSION, self.options["version"] + "\n", 0o644)
         os.sync()
         upcoming.rmdir()
-        return {}
 
-    def set_aside(self) -> dict[str, Any]:
-        """Stop the unit unless a job runs, and set the configuration aside."""
 
-        def act() -> None:
-            for unit in self.units():
-                _systemctl("stop", unit)
-            self._end_listeners()
-            aside = self.folder / ASIDE
-            _remove(aside)
-            aside.mkdir(mode=0o700)
-            # `.runner` last: without it there is nothing to put back.
-            for name in reversed(CONFIGURATION):
-                if (self.folder / name).exists():
-                    (self.folder / name).rename(aside / name)
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Yield the descriptor of a folder, which is no link."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
-        return self._unless_busy(act)
 
-    def put_back(self) -> dict[str, Any]:
-        """Have the configuration that was set aside again, and start its unit."""
-        aside = self.folder / ASIDE
-        for name in reversed(CONFIGURATION):
-            if (aside / name).exists():
-                (aside / name).rename(self.folder / name)
-        _remove(aside)
-        for unit in self.units():
-            _systemctl("start", unit)
-        return {}
-
-    def tidy(self) -> dict[str, Any]:
-        """Remove the configuration that was set aside."""
-        _remove(self.folder / ASIDE)
-        return {}
+def _signal(process: int, how: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, how)
 
 
 def _values(path: Path, key: str) -> list[str]:
@@ -682,21 +871,25 @@ def _has_content(path: Path) -> bool:
 
 
 def _text(path: Path) -> str | None:
+    """Return what is in a file; None if it is none, which may be a link or a pipe."""
     try:
-        return path.read_text(errors="replace")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return file.read(LONGEST).decode(errors="replace")
 
 
-def _write(path: Path, content: str, mode: int, owner: tuple[int, int]) -> None:
-    """Write a file as a whole or not at all."""
+def _write(path: Path, content: str, mode: int) -> None:
+    """Write a file as a whole or not at all; it belongs to who writes it."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     # Not even for a moment can others read what is in it.
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(content)
         file.flush()
-        os.fchown(file.fileno(), *owner)
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     new.replace(path)
@@ -710,12 +903,11 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _run(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
     # Stopping a runner may take the five minutes that its unit allows.
     return subprocess.run(
         command,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=360,
@@ -758,11 +950,12 @@ def main() -> None:
                 "required": True,
                 "choices": [
                     "look",
+                    "hold",
+                    "release",
                     "stage",
-                    "swap",
-                    "set_aside",
-                    "put_back",
+                    "upgrade",
                     "configure",
+                    "reconfigure",
                     "unregister",
                     "forget",
                     "tidy",
@@ -771,7 +964,6 @@ def main() -> None:
                     "settings",
                     "start",
                     "restart",
-                    "stop",
                     "wait",
                 ],
             },
@@ -781,6 +973,9 @@ def main() -> None:
             "environment": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "path": {"type": "str", "default": ""},
             "drop_in": {"type": "str", "default": ""},
+            "unit": {"type": "str", "default": ""},
+            "starts": {"type": "bool", "default": False},
+            "version": {"type": "str", "default": ""},
             "archive": {"type": "path"},
             "sha256": {"type": "str"},
             "config": {"type": "list", "elements": "str", "default": []},

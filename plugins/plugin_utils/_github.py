@@ -43,6 +43,8 @@ API_VERSION = "2022-11-28"
 TIMEOUT = 20
 PAUSES = (1, 3)
 LONGEST_PAUSE = 30
+# An App's token is good for an hour; it is fetched anew some time before that.
+APP_TOKEN_SECONDS = 3000
 
 # No answer is longer than this, in bytes; no list has more pages; no resource moves more often.
 MAX_ANSWER = 16 * 1024 * 1024
@@ -342,6 +344,8 @@ class GitHub:
         # How many HTTP requests have been sent, further tries and redirects included.
         self.requests = 0
         self._token = token
+        # Until when an App's is good enough.
+        self._until = 0.0
         self._app = app
         self._sleep = sleep
 
@@ -528,8 +532,9 @@ class GitHub:
             data: what to send as JSON.
 
         """
-        if self._token is None and self._app is not None:
+        if self._app is not None and time.monotonic() > self._until:
             self._token = self._exchange(self._app)
+            self._until = time.monotonic() + APP_TOKEN_SECONDS
         return self._ask(method, path, self._token, data)
 
     def _exchange(self, app: AppKey) -> str:

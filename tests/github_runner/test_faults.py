@@ -49,8 +49,8 @@ def without(pi: Pi, request: str, after: int = 0, **variables: Any) -> str:
         pi: where.
         request: which one.
         after: how many of them are answered before.
-        variables: as for `apply`. What comes before the module is left out: it asks GitHub nothing
-            else, and takes its time.
+        variables: as for `apply`. What comes before the module is left out, which takes its time:
+            it asks GitHub the same.
     """
     # It asks for no pause between its tries.
     pi.github.fault(request, after=after, status=503, retry_after=0)
@@ -112,7 +112,7 @@ def test_a_download_that_breaks_off_is_tried_again_and_given_up(pi: Pi) -> None:
     pi.github.put_release(FRESH, "x64", runner.build(FRESH))
     before, mark = state(pi), pi.github.mark()
     pi.github.fault(ARCHIVE, cut=1000)
-    output = refused(pi, version=FRESH)
+    output = refused(pi, tasks="runner", version=FRESH)
     assert "could not be downloaded in 3 tries: the connection ends after 1000 of" in output
     assert sum("/download/" in request.path for request in pi.github.requests(mark)) == 3
     assert state(pi) == before
@@ -138,9 +138,9 @@ def test_an_archive_comes_from_a_mirror_or_by_hand(pi: Pi, tmp_path: Path) -> No
     before, mark = state(pi), pi.github.mark()
 
     with mirror(tmp_path) as address:
-        output = refused(pi, version=FRESH, mirror=address)
+        output = refused(pi, tasks="runner", version=FRESH, mirror=address)
         assert f"{address}/v{FRESH}/{NAME} has the SHA-256 {other}, not {sha256}" in output
-        output = refused(pi, archive=str(path), sha256=sha256)
+        output = refused(pi, tasks="runner", archive=str(path), sha256=sha256)
         assert f"{path} has the SHA-256 {other}, not {sha256}" in output
         assert state(pi) == before
         assert kept(pi) == []
@@ -162,7 +162,7 @@ def test_an_archive_comes_from_a_mirror_or_by_hand(pi: Pi, tmp_path: Path) -> No
 def test_a_given_checksum_that_is_not_github_s_is_refused(pi: Pi) -> None:
     pi.run(f"echo {ANCIENT} > {FOLDER}/bin/version")
     before = state(pi)
-    output = refused(pi, sha256=WRONG)
+    output = refused(pi, tasks="runner", sha256=WRONG)
     assert f"sha256 is {WRONG}, and GitHub says " in output
     assert runner.archive_name(NEWEST) in output
     assert state(pi) == before
@@ -320,12 +320,12 @@ def test_what_github_asks_to_wait_for_is_waited_for(pi: Pi) -> None:
     pi.github.fault(
         RUNNERS, status=403, message="You have exceeded a secondary rate limit.", retry_after=3600
     )
-    output = refused(pi, labels=["slow"])
+    output = refused(pi, tasks="runner", labels=["slow"])
     assert "GitHub limits how much is asked" in output
     assert "try again in 3600 s" in output
     pi.github.clear_faults()
     pi.github.fault(RUNNERS, status=404)
-    output = refused(pi, labels=["slow"])
+    output = refused(pi, tasks="runner", labels=["slow"])
     assert 'the token cannot see it and needs the repository permission "Administration' in output
     assert pi.listener == listener
 

@@ -220,7 +220,7 @@ def test_nothing_that_ends_the_listener_is_done_while_a_job_runs(pi: Pi) -> None
     before = pi.run(files)
 
     def is_refused(**variables: Any) -> None:
-        run = pi.apply(drain_seconds=0, **variables)
+        run = pi.apply(tasks="runner", drain_seconds=0, **variables)
         assert not run.went_well
         assert f"{PI} is busy with a job, and has been for 0 s" in run.output
         assert "drain_seconds" in run.output

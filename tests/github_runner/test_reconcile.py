@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import ROOT
 from tests.github_runner.pi import FOLDER, HOME, NEWEST, OLD, PI, USER, WORK, Pi, Run, eventually
 from tests.lab import device as lab
-from tests.lab import runner as archives
 from tests.lab.github import ORGANIZATION, REPOSITORY, Request
 
 # The tables themselves, so that a row without a case shows.
@@ -291,23 +290,6 @@ def test_whatever_has_happened_it_listens_in_the_end(pi: Pi, case: Case) -> None
 # From nothing, and to nothing.
 
 
-def _credentials(pi: Pi, kind: str) -> dict[str, Any]:
-    """Return the variables of a kind of credential; the others have none."""
-    if kind == "token":
-        return {}
-    if kind == "app":
-        app = pi.github.app
-        given = {"app_id": app.id, "app_installation": app.installation, "app_key": app.key}
-        return {"token": None, **given}
-    return {
-        "token": None,
-        "registration_token": pi.registration_token(),
-        "version": NEWEST,
-        "sha256": pi.github.put_release(NEWEST, "x64", archives.build(NEWEST)),
-        "mirror": pi.github.url("actions/runner/releases/download"),
-    }
-
-
 @pytest.mark.parametrize(
     ("case", "kind"),
     [
@@ -334,7 +316,7 @@ def test_it_goes_and_comes_again(pi: Pi, case: Case, kind: str) -> None:
         assert changes(pi, mark) == []
         return
 
-    given = _credentials(pi, kind)
+    given = pi.credentials(kind)
     mark = pi.github.mark()
     if kind == "app":
         before = lab.snapshot(pi.group, pi.name)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
-from tests.github_runner.pi import FOLDER, NEWEST, PI, Pi, Run
-from tests.lab import runner as archives
+from tests.github_runner.pi import FOLDER, PI, Pi, Run
 
 WATCHED = "/run/processes-watched"
 SOUGHT = "/run/secrets-sought"
@@ -64,26 +62,9 @@ def check(pi: Pi, *runs: Run) -> None:
     assert f"{FOLDER}/config.sh --unattended" in pi.read(WATCHED)
 
 
-def _given(pi: Pi, kind: str) -> dict[str, Any]:
-    """Return the variables of a kind of credential."""
-    if kind == "token":
-        return {}
-    if kind == "app":
-        app = pi.github.app
-        given = {"app_id": app.id, "app_installation": app.installation, "app_key": app.key}
-        return {"token": None, **given}
-    return {
-        "token": None,
-        "registration_token": pi.registration_token(),
-        "version": NEWEST,
-        "sha256": pi.github.put_release(NEWEST, "x64", archives.build(NEWEST)),
-        "mirror": pi.github.url("actions/runner/releases/download"),
-    }
-
-
 @pytest.mark.parametrize("kind", ["token", "app", "registration"])
 def test_no_secret_is_to_be_read_anywhere(pi: Pi, kind: str) -> None:
-    given = _given(pi, kind)
+    given = pi.credentials(kind)
     runs = []
     with watching(pi):
         if kind == "token":
