@@ -589,10 +589,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 # A job that GitHub has given before it was held is known there by now.
                 try:
                     is_busy = self._is_busy()
+                    given = {} if is_busy else options()
                 except _github.GitHubError:
                     self._local("release")
                     raise
-                if not is_busy and not self._local(step, **options())["busy"]:
+                if not is_busy and not self._local(step, **given)["busy"]:
                     return
                 self._local("release")
             if time.monotonic() > deadline:
@@ -781,8 +782,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _warn_of_namesake(self, registered: _github.Runner) -> None:
         self._result.setdefault("warnings", []).append(
-            f"{registered.name} is online at {self._scope.web}, and it is not this device; its"
-            " registration is left alone"
+            f"{registered.name} is {'online' if registered.online else 'registered'} at"
+            f" {self._scope.web}, and it is not this device; its registration is left alone"
         )
 
     def _remove_token(self, found: dict[str, Any]) -> str:

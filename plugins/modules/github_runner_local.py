@@ -278,7 +278,7 @@ class Runner:
                 "ephemeral": bool(said.get("ephemeral", False)),
                 "disable_update": bool(said.get("disableUpdate", False)),
             }
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return {}
         return wanted if all(_has_content(folder / name) for name in rest) else {}
 
@@ -608,11 +608,14 @@ class Runner:
 
         def act() -> None:
             self._stop()
-            self.inside(self._set_aside)
             try:
-                self.configure()
+                self.inside(self._set_aside)
+                try:
+                    self.configure()
+                except StepError:
+                    self.inside(self._put_back)
+                    raise
             except StepError:
-                self.inside(self._put_back)
                 for unit in self.units():
                     _systemctl("start", unit)
                 raise
@@ -768,7 +771,8 @@ class Runner:
 
     def stage(self) -> dict[str, Any]:
         """Unpack a version beside what is there, which is not touched."""
-        with Path(self.options["archive"]).open("rb") as archive:
+        # tar goes on from where it was read to, so no more is read than is asked for.
+        with Path(self.options["archive"]).open("rb", buffering=0) as archive:
             found = hashlib.file_digest(archive, "sha256").hexdigest()
             if found != self.options["sha256"]:
                 raise StepError(
@@ -797,6 +801,8 @@ class Runner:
         """Put the staged version in place, unless a job runs; what ran runs again after that."""
 
         def act() -> None:
+            # What is root's, below, its user could not replace.
+            self._give(self.folder)
             self._stop()
             try:
                 self.inside(self._swap)
@@ -871,21 +877,26 @@ def _has_content(path: Path) -> bool:
 
 
 def _text(path: Path) -> str | None:
-    """Return what is in a file; None if it is none, which may be a link or a pipe."""
+    """Return what is in a file; None if it is none, which may be a link, a pipe or a folder."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        return file.read(LONGEST).decode(errors="replace")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(LONGEST).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, content: str, mode: int) -> None:
     """Write a file as a whole or not at all; it belongs to who writes it."""
     new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
+    _remove(new)
+    if path.is_dir() and not path.is_symlink():
+        _remove(path)
     # Not even for a moment can others read what is in it.
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(content)

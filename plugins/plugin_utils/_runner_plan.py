@@ -240,7 +240,7 @@ ACTIONS: dict[str, tuple[Callable[[Facts], Facts], str]] = {
     ),
     "install_service": (
         lambda facts: replace(facts, service="named", unit="down"),
-        "`svc.sh install`",
+        "write the unit and `.service`, as `svc.sh install` does",
     ),
     "start": (lambda facts: replace(facts, unit="listening"), "start the unit"),
     "restart": (lambda facts: replace(facts, unit="listening"), "restart the unit"),

@@ -73,7 +73,7 @@ def cut(pi: Pi, request: str, **variables: Any) -> str:
 
 def state(pi: Pi) -> list[str]:
     """Return what a refusal leaves alone: the process that listens, files, and what GitHub has."""
-    files = f"cd {FOLDER}; sha256sum .runner .credentials .env .service bin/version *.sh"
+    files = f"cd {FOLDER}; sha256sum .runner .credentials .env .service .version *.sh"
     return [pi.listener, pi.run(files), *map(str, pi.github.runners())]
 
 
@@ -127,7 +127,7 @@ def test_a_download_that_breaks_off_is_tried_again_and_given_up(pi: Pi) -> None:
 
 
 def test_an_archive_comes_from_a_mirror_or_by_hand(pi: Pi, tmp_path: Path) -> None:
-    pi.run(f"echo {ANCIENT} > {FOLDER}/bin/version")
+    pi.run(f"echo {ANCIENT} > {FOLDER}/.version")
     content = runner.build(FRESH)
     sha256 = pi.github.put_release(FRESH, "x64", content)
     shutil.rmtree(pi.cache, ignore_errors=True)
@@ -160,7 +160,7 @@ def test_an_archive_comes_from_a_mirror_or_by_hand(pi: Pi, tmp_path: Path) -> No
 
 
 def test_a_given_checksum_that_is_not_github_s_is_refused(pi: Pi) -> None:
-    pi.run(f"echo {ANCIENT} > {FOLDER}/bin/version")
+    pi.run(f"echo {ANCIENT} > {FOLDER}/.version")
     before = state(pi)
     output = refused(pi, tasks="runner", sha256=WRONG)
     assert f"sha256 is {WRONG}, and GitHub says " in output
@@ -188,9 +188,11 @@ def test_without_github_labels_stay_or_are_right(pi: Pi) -> None:
 def test_without_github_a_runner_stays_what_it_was(pi: Pi) -> None:
     before, listener = state(pi), pi.listener
     wanted: dict[str, Any] = {"work_folder": OTHER}
-    for request, after in ((REGISTRATION, 0), (RUNNERS, 1)):
+    for request, after in ((REGISTRATION, 0), (RUNNERS, 1), (RUNNERS, 2)):
         without(pi, request, after, **wanted)
         assert state(pi) == before
+        # It does not stand still either.
+        assert not pi.run('ps --format=stat= --pid "$1"', listener).startswith("T")
 
     def is_as_before() -> None:
         # Another process, since the old one was stopped.
@@ -198,12 +200,10 @@ def test_without_github_a_runner_stays_what_it_was(pi: Pi) -> None:
         assert pi.is_listening
         assert state(pi)[1:] == before[1:]
 
-    without(pi, RUNNERS, 2, **wanted)
-    is_as_before()
-    assert pi.listener != listener
     output = without(pi, LET_IN, **wanted)
     assert "config.sh has ended with status 1" in output
     is_as_before()
+    assert pi.listener != listener
     pi.github.validity(0)
     try:
         output = refused(pi, **wanted)
@@ -234,16 +234,17 @@ def test_a_registration_whose_answer_is_lost_is_made_anew(pi: Pi) -> None:
 
 
 def test_without_github_a_version_stays_or_is_right(pi: Pi) -> None:
-    pi.run(f"echo {ANCIENT} > {FOLDER}/bin/version")
+    pi.run(f"echo {ANCIENT} > {FOLDER}/.version")
     shutil.rmtree(pi.cache, ignore_errors=True)
     before = state(pi)
     for request, after in ((NEWEST_RELEASE, 0), (ARCHIVE, 0)):
         without(pi, request, after)
         assert state(pi) == before
-    without(pi, RUNNERS, 1)
-    assert pi.listener == before[0]
-    assert pi.read(f"{FOLDER}/bin/version").strip() == ANCIENT
-    without(pi, RUNNERS, 2)
+    for after in (1, 2):
+        without(pi, RUNNERS, after)
+        assert pi.listener == before[0]
+    assert pi.read(f"{FOLDER}/.version").strip() == ANCIENT
+    without(pi, RUNNERS, 3)
     run = pi.apply()
     assert run.went_well, run.output
     assert run.play.changed == 0
@@ -253,10 +254,10 @@ def test_without_github_a_version_stays_or_is_right(pi: Pi) -> None:
 def test_without_github_a_configuration_that_was_lost_is_made_later(pi: Pi) -> None:
     pi.run(f"cd {FOLDER}; rm .runner .credentials")
     listener = pi.listener
-    for request, after in ((REGISTRATION, 0), (RUNNERS, 1)):
+    for request, after in ((REGISTRATION, 0), (RUNNERS, 1), (RUNNERS, 2)):
         without(pi, request, after)
         assert pi.listener == listener
-    without(pi, RUNNERS, 2)
+    without(pi, RUNNERS, 3)
     without(pi, LET_IN)
     cut(pi, ENROLL)
     run = pi.apply()
@@ -268,16 +269,16 @@ def test_without_github_a_configuration_that_was_lost_is_made_later(pi: Pi) -> N
 def test_without_github_a_removal_is_finished_later_and_so_is_a_registration(pi: Pi) -> None:
     listener = pi.listener
     gone: dict[str, Any] = {"state": "absent"}
-    for after in (0, 1):
-        without(pi, RUNNERS, after, **gone)
+    for request, after in ((RUNNERS, 0), (REMOVAL, 0), (RUNNERS, 1), (RUNNERS, 2)):
+        without(pi, request, after, **gone)
         assert pi.listener == listener
-    without(pi, REMOVAL, **gone)
+    without(pi, RUNNERS, 3, **gone)
     assert pi.listener == ""
     output = without(pi, LET_IN, **gone)
     assert "config.sh has ended with status 1" in output
     assert pi.github.runner(PI)
     # What is looked at after it is gone.
-    without(pi, RUNNERS, 1, **gone)
+    without(pi, RUNNERS, 2, **gone)
     assert pi.github.runners(REPOSITORY) == []
     run = pi.apply(**gone)
     assert run.went_well, run.output

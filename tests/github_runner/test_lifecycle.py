@@ -54,15 +54,15 @@ LONG = "until [ -e go ]; do sleep 0.1; done; rm go"
 END = f"install --owner={USER} /dev/null {WORK}/go"
 ASK = 'systemctl show --property=NRestarts --property=ActiveState "$1"'
 # Half of a swap of versions.
-HALF = f"cd {FOLDER}; mkdir .next; mv bin config.sh .next; rm --recursive externals"
-# So many files take their time to be removed.
+HALF = f"cd {FOLDER}; install --directory --owner={USER} .next; mv bin config.sh .next; rm --recursive externals"
+# So many files take their time to be removed. A job with containers leaves some that are root's.
 CROWD = f"""
 mkdir -p {FOLDER}/externals/crowd
 cd {FOLDER}/externals/crowd
 seq 30000 | xargs touch
 """
 # Stop whatever swaps the versions once it has begun.
-FREEZE = f"until [ -e {FOLDER}/.next ]; do :; done; pkill --signal STOP --uid root --exact python3"
+FREEZE = f"until [ -e {FOLDER}/.next ]; do :; done; pkill --signal STOP --exact python3"
 # What there is of users' runners by their names: files, whoever there is, and units.
 REMAINS = """
 find /etc /opt /run /var/lib -xdev -name "*$1*"
@@ -98,7 +98,7 @@ def journal(pi: Pi) -> str:
 
 def another(pi: Pi) -> str:
     """Return a version that is not installed."""
-    return NEWEST if pi.read(f"{FOLDER}/bin/version").strip() == OLDER else OLDER
+    return NEWEST if pi.read(f"{FOLDER}/.version").strip() == OLDER else OLDER
 
 
 def remains(pi: Pi, *words: str) -> list[str]:
@@ -172,7 +172,7 @@ def test_one_that_is_too_old_is_refused_and_replaced(pi: Pi) -> None:
     assert pi.listener == listener
 
     # As one that could not update itself for long.
-    pi.run(f"echo {ANCIENT} > {FOLDER}/bin/version")
+    pi.run(f"echo {ANCIENT} > {FOLDER}/.version")
     run = pi.apply()
     assert run.actions == ["upgrade"], run.output
     assert run.result["version"] == NEWEST
@@ -214,9 +214,7 @@ def test_an_upgrade_waits_for_the_end_of_a_job(pi: Pi) -> None:
 def test_nothing_that_ends_the_listener_is_done_while_a_job_runs(pi: Pi) -> None:
     other: dict[str, Any] = {"environment": {"PLACE": "door"}}
     listener = pi.listener
-    files = (
-        f"cd {FOLDER}; cat .runner .service bin/version; cat /etc/systemd/system/actions.*.service"
-    )
+    files = f"cd {FOLDER}; cat .runner .service .version; cat /etc/systemd/system/actions.*.service"
     before = pi.run(files)
 
     def is_refused(**variables: Any) -> None:

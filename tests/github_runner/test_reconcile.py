@@ -196,13 +196,13 @@ TO_BE_PRESENT = (
     ),
     Case(
         ".runner is broken, .service is lost, and it listens",
-        ("other", "broken", "none", "down"),
+        ("other", "broken", "none", "listening"),
         "echo '{' > .runner; rm .service",
     ),
     Case(
-        "config.sh was cut off before svc.sh",
+        "a power cut has left .credentials empty",
         ("other", "broken", "none", "none"),
-        f"{UNINSTALL} rm svc.sh",
+        f"{UNINSTALL} : > .credentials",
     ),
     Case(
         "config.sh was cut off before .runner, and nothing is at GitHub",
@@ -218,7 +218,7 @@ TO_BE_PRESENT = (
     Case("deleted at GitHub", ("none", "right", "named", "deaf"), at_github="deleted"),
     Case(
         "deleted at GitHub, and .service is lost",
-        ("none", "right", "none", "down"),
+        ("none", "right", "none", "deaf"),
         "rm .service",
         "deleted",
     ),
@@ -228,7 +228,7 @@ TO_BE_PRESENT = (
         ("own", "right", "named", "none"),
         "echo actions.runner.octo-old.pi.service > .service",
     ),
-    Case(".service is lost", ("own", "right", "none", "down"), "rm .service"),
+    Case(".service is lost", ("own", "right", "none", "listening"), "rm .service"),
     Case("it has no service", ("own", "right", "none", "none"), UNINSTALL),
     Case("it was stopped", ("own", "right", "named", "down"), 'systemctl stop "$unit"'),
     Case(
@@ -245,7 +245,7 @@ TO_BE_ABSENT = (
     WELL,
     Case(
         ".runner is broken, and .service lost",
-        ("other", "broken", "none", "down"),
+        ("other", "broken", "none", "listening"),
         "echo '{' > .runner; rm .service",
     ),
     Case(

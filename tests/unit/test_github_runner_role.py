@@ -544,6 +544,12 @@ def _told_of_device(look: dict[str, Any], **variables: object) -> str:
             "github_runner_user is github-runner, who is in the group sudo on garden, and so would",
         ),
         (
+            {"user": {**LOOK["user"], "home": "/home/pi", "groups": ["sudo"]}},
+            {},
+            "github_runner_user is github-runner, an account that garden has for something else:"
+            " its home is /home/pi; allowed is a name that no account has",
+        ),
+        (
             {"missing": ["/usr/local/bin/started.sh"]},
             {},
             "garden has no file /usr/local/bin/started.sh, which github_runner_hook_started or",
@@ -564,6 +570,73 @@ def test_a_user_that_was_there_before_is_not_the_role_s(home: str, own: bool) ->
     assert _made("__github_runner_is_own_user", __github_runner_looked=look) is own
     gone = {"stdout": json.dumps({"user": {}})}
     assert _made("__github_runner_is_own_user", __github_runner_looked=gone) is False
+
+
+# What the role goes by before the engine, with its containers, is started again or removed.
+
+
+@pytest.mark.parametrize(
+    ("user", "state", "check", "waits"),
+    [
+        (LOOK["user"], "active", False, True),
+        (LOOK["user"], "active", True, False),
+        (LOOK["user"], "inactive", False, False),
+        ({}, "active", False, False),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_job_is_waited_for_where_an_engine_runs(
+    user: dict[str, Any], state: str, check: bool, waits: bool, place: int
+) -> None:
+    task = yaml.safe_load((ROLE / "tasks/docker_wait.yml").read_text())[place]
+    look = {"user": user, "units": {"github-runner-docker.service": {"ActiveState": state}}}
+    made = _made(
+        " and ".join(f"({one})" for one in task["when"]),
+        __github_runner_looked={"stdout": json.dumps(look)},
+        ansible_check_mode=check,
+    )
+    assert made is waits
+
+
+@pytest.mark.parametrize(("rc", "refused"), [(0, True), (1, False), (2, True)])
+def test_an_engine_is_left_alone_unless_it_is_known_that_no_job_runs(
+    rc: int, refused: bool
+) -> None:
+    _wait, refuse = yaml.safe_load((ROLE / "tasks/docker_wait.yml").read_text())
+    that = refuse["ansible.builtin.assert"]["that"]
+    assert _made(that, __github_runner_jobs={"rc": rc}) is not refused
+    for name in ("docker", "docker_remove"):
+        first = yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text())[0]
+        assert first["ansible.builtin.import_tasks"] == "docker_wait.yml"
+
+
+def test_the_work_folder_may_be_missing_where_nothing_has_to_be_installed() -> None:
+    # The module makes it.
+    (task,) = _templates(yaml.safe_load((ROLE / "tasks/look.yml").read_text()))
+    assert _made("folders", folders=task["vars"]["__github_runner_wanted"]["folders"]) == [
+        "/var/lib/github-runner",
+        "/var/lib/github-runner/work",
+    ]
+    assert (
+        "__github_runner_home in __github_runner_look.folders"
+        in VARS["__github_runner_is_prepared"]
+    )
+
+
+def test_a_work_folder_that_is_not_the_user_s_stays_when_the_runner_goes() -> None:
+    tasks = _templates(yaml.safe_load((ROLE / "tasks/remove.yml").read_text()))
+    (loop,) = [task["loop"] for task in tasks if "its files are gone" in task["name"]]
+    work = "/var/lib/github-runner/work"
+    for folders in ([], ["/var/lib/github-runner", work]):
+        look = {"has_runner": True, "user": LOOK["user"], "folders": folders}
+        removed = _made(
+            "loop",
+            loop=loop,
+            __github_runner_looked={"stdout": json.dumps(look)},
+            __github_runner_files=[{"path": "/etc/a"}],
+        )
+        assert (work in removed) is bool(folders)
+        assert "/opt/github-runner" in removed
 
 
 def _drop_in(**variables: object) -> dict[str, list[str]]:

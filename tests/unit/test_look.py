@@ -307,7 +307,12 @@ def test_the_look_of_github_runner_at_a_user(tmp_path: Path) -> None:
     group = grp.getgrgid(account.pw_gid).gr_name
     assert (user["uid"], user["home"]) == (account.pw_uid, account.pw_dir)
     assert group in user["groups"]
-    folders = [str(tmp_path), str(tmp_path / "none")]
+    work = tmp_path / "work"
+    work.mkdir()
+    # The home and the work folder, each told if it is the user's.
+    folders = [str(one) for one in (tmp_path, tmp_path / "none", work)]
+    found = _found("github_runner", tmp_path / "bin-3", user=account.pw_name, folders=folders)
+    assert found["folders"] == [str(tmp_path), str(work)]
     nobody = _found("github_runner", tmp_path / "bin-2", user="no-such-user", folders=folders)
     assert (nobody["user"], nobody["folders"]) == ({}, [])
 

@@ -33,6 +33,7 @@ URL = "https://github.com/octo/camera"
 UNIT = "actions.runner.octo-camera.pi.service"
 SHA256 = "ab" * 32
 GIVEN = "github_pat_11SECRET"
+REGISTER = "REGISTER-{}".format
 ONE_HOUR: dict[str, Any] = {"token": None, "registration_token": "R"}
 REMOVE = "AABBCC"
 WANTED: dict[str, Any] = {
@@ -111,7 +112,10 @@ class World:
         answers: what it says to other steps; a text is why it failed.
         steps: what it was told to do, without the looks.
         registered: what GitHub has.
-        asked: what GitHub was asked for, apart from the runner.
+        looks: what it has the first times that it is asked; an error is why it does not say.
+        there: what it has by the ID.
+        asked: what GitHub was asked for, apart from the runner's name; and where, if elsewhere.
+        tokens: how many registration tokens it has made.
 
     """
 
@@ -119,6 +123,9 @@ class World:
     answers: dict[str, Any] = field(default_factory=dict)
     steps: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     registered: Runner | None = REGISTERED
+    looks: list[Runner | GitHubError | None] = field(default_factory=list)
+    there: Runner | None = None
+    tokens: int = 0
     public: bool = False
     groups: list[Group] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -127,6 +134,18 @@ class World:
     def names(self) -> list[str]:
         """The names of the steps."""
         return [name for name, _options in self.steps]
+
+    def ask(self) -> Runner | None:
+        """Answer as GitHub does when it is asked for the name."""
+        answer = self.looks.pop(0) if self.looks else self.registered
+        if isinstance(answer, GitHubError):
+            raise answer
+        return answer
+
+    def mint(self) -> str:
+        """Make a registration token."""
+        self.tokens += 1
+        return REGISTER(self.tokens)
 
     def local(self, *, module_args: dict[str, Any], **_rest: Any) -> dict[str, Any]:
         """Answer as the module on the device does."""
@@ -162,8 +181,9 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     world = World()
 
     def noted(name: str, answer: Any) -> Any:
-        def ask(_client: GitHub, *arguments: Any) -> Any:
-            world.asked.append(" ".join([name, *map(str, arguments)]))
+        def ask(client: GitHub, *arguments: Any) -> Any:
+            where = [] if client.scope.web == URL else [f"{client.scope.web}:"]
+            world.asked.append(" ".join([*where, name, *map(str, arguments)]))
             return answer() if callable(answer) else answer
 
         return ask
@@ -171,11 +191,12 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     def deleted() -> None:
         world.registered = None
 
-    monkeypatch.setattr(GitHub, "runner", lambda _client, _name: world.registered)
+    monkeypatch.setattr(GitHub, "runner", lambda _client, _name: world.ask())
     for name, answer in {
         "repository_is_public": lambda: world.public,
         "groups": lambda: world.groups,
-        "registration_token": "REGISTER",
+        "registration_token": world.mint,
+        "runner_by_id": lambda: world.there,
         "remove_token": REMOVE,
         "set_labels": None,
         "move": None,
@@ -188,6 +209,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     # What is waited for is there at once, or never.
     monkeypatch.setattr(plugin, "LAG", 0)
     monkeypatch.setattr(plugin, "PAUSE", 0)
+    monkeypatch.setattr(plugin, "LONG_PAUSE", 0)
     monkeypatch.setattr(
         ActionModule,
         "validate_argument_spec",
@@ -544,7 +566,7 @@ def test_settings_are_written_and_a_service_that_has_others_is_started_again(
     world.found = _found(differs=["/opt/runner/.env"], is_stale=True)
     answer = world.run()
     assert answer["actions"] == ["settings", "restart"]
-    assert world.names == ["settings", "restart", "wait"]
+    assert world.names == ["settings", "hold", "restart", "wait"]
 
 
 def test_a_job_is_waited_for_and_nothing_is_done_when_it_does_not_end(world: World) -> None:
@@ -552,29 +574,207 @@ def test_a_job_is_waited_for_and_nothing_is_done_when_it_does_not_end(world: Wor
     world.found = _found(version="2.328.0")
     answer = world.run()
     assert "pi is busy with a job, and has been for 0 s; nothing that runs was" in answer["msg"]
+    # It is not even held.
     assert world.names == ["stage"]
 
 
 def test_a_job_that_github_has_not_told_of_yet_is_seen_on_the_device(world: World) -> None:
     world.found = _found(version="2.328.0")
-    world.answers["stop"] = {"busy": True}
+    world.answers["hold"] = {"busy": True}
     assert "pi is busy with a job" in world.run()["msg"]
-    assert world.names == ["stage", "stop"]
+    assert world.names == ["stage", "hold"]
 
 
-def test_when_a_version_cannot_be_put_in_place_the_old_one_starts_again(world: World) -> None:
+def test_a_job_that_has_begun_just_before_the_step_is_not_ended(world: World) -> None:
     world.found = _found(version="2.328.0")
-    world.answers["swap"] = "no space left"
-    assert world.run()["msg"] == "swap: no space left"
-    assert world.names == ["stage", "stop", "swap", "start"]
+    world.answers["upgrade"] = {"busy": True}
+    assert "pi is busy with a job" in world.run()["msg"]
+    assert world.names == ["stage", "hold", "upgrade", "release"]
 
 
-def test_when_it_cannot_be_registered_anew_what_was_before_runs_again(world: World) -> None:
+def test_a_job_that_github_has_given_before_the_listener_was_held_runs(world: World) -> None:
+    world.found = _found(version="2.328.0")
+    # It is looked at, then asked for before and after the listener is held.
+    world.looks = [REGISTERED, REGISTERED, replace(REGISTERED, busy=True)]
+    assert "pi is busy with a job" in world.run()["msg"]
+    assert world.names == ["stage", "hold", "release"]
+
+
+def test_a_job_is_waited_for_before_a_step(world: World) -> None:
+    world.found = _found(version="2.328.0")
+    busy = replace(REGISTERED, busy=True)
+    world.looks = [REGISTERED, busy, REGISTERED, busy]
+    assert not world.run(drain_seconds=60).get("failed")
+    assert world.names[:5] == ["stage", "hold", "release", "hold", "upgrade"]
+
+
+def test_a_job_of_another_machine_by_the_name_is_not_waited_for(world: World) -> None:
+    world.found = _found(configuration={**CONFIGURED, "id": 6}, differs=["/opt/runner/.env"])
+    world.registered = replace(REGISTERED, online=False, busy=True)
+    answer = world.run(state="absent")
+    assert not answer.get("failed")
+    assert world.names == ["hold", "uninstall_service", "forget"]
+
+
+def test_a_github_that_does_not_answer_while_the_listener_is_held_lets_it_go_on(
+    world: World,
+) -> None:
+    world.found = _found(version="2.328.0")
+    world.looks = [REGISTERED, REGISTERED, GitHubError("GitHub is away.", 502)]
+    assert world.run()["msg"] == "GitHub is away."
+    assert world.names == ["stage", "hold", "release"]
+
+
+def test_what_runs_is_started_again_by_the_same_step_that_puts_a_version_in_place(
+    world: World,
+) -> None:
+    world.found = _found(version="2.328.0")
+    world.answers["upgrade"] = "no space left"
+    assert world.run()["msg"] == "upgrade: no space left"
+    assert world.names == ["stage", "hold", "upgrade"]
+    options = world.steps[-1][1]
+    assert (options["version"], options["starts"]) == ("2.336.0", True)
+
+
+def test_a_version_for_a_runner_that_is_to_be_another_is_not_started(world: World) -> None:
+    world.found = _found(
+        version="2.328.0",
+        configuration={**CONFIGURED, "work_folder": "_work"},
+        units=[],
+        service="",
+    )
+    world.run()
+    options = dict(world.steps)["upgrade"]
+    assert options["starts"] is False
+
+
+def test_when_it_cannot_be_registered_anew_that_is_told(world: World) -> None:
     world.found = _found(configuration={**CONFIGURED, "work_folder": "_work"})
+    world.answers["reconfigure"] = "no"
+    assert world.run()["msg"] == "reconfigure: no"
+    # The step itself puts back what was before.
+    assert world.names == ["hold", "reconfigure"]
+
+
+# A registration token, which is good for an hour.
+
+
+ANOTHER_FOLDER = _found(configuration={**CONFIGURED, "work_folder": "_work"})
+
+
+def test_a_registration_token_is_asked_for_before_anything_is_touched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_client: GitHub) -> str:
+        raise GitHubError("GitHub refuses it.", 403)
+
+    monkeypatch.setattr(GitHub, "registration_token", refuse)
+    for found, registered in ((BARE, None), (ANOTHER_FOLDER, REGISTERED)):
+        world.found, world.registered = found, registered
+        assert world.run()["msg"] == "GitHub refuses it."
+    assert world.steps == []
+
+
+def test_a_registration_token_is_made_once(world: World) -> None:
+    world.found = ANOTHER_FOLDER
+    world.run()
+    assert dict(world.steps)["reconfigure"]["token"] == REGISTER(1)
+    assert world.tokens == 1
+
+
+def test_after_a_job_that_was_long_a_registration_token_is_made_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "TOKEN_SECONDS", -1)
+    world.found = ANOTHER_FOLDER
+    world.run()
+    assert dict(world.steps)["reconfigure"]["token"] == REGISTER(2)
+
+
+def test_a_listener_goes_on_when_no_other_token_is_to_be_had(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mint(_client: GitHub) -> str:
+        if world.mint() == REGISTER(2):
+            raise GitHubError("GitHub refuses it.", 403)
+        return "REGISTER"
+
+    monkeypatch.setattr(plugin, "TOKEN_SECONDS", -1)
+    monkeypatch.setattr(GitHub, "registration_token", mint)
+    world.found = ANOTHER_FOLDER
+    assert world.run()["msg"] == "GitHub refuses it."
+    assert world.names == ["hold", "release"]
+
+
+@pytest.mark.parametrize(
+    ("said", "replaces"),
+    [
+        ({"work_folder": "_work"}, True),
+        ({"work_folder": "_work", "url": f"{URL.upper().replace('HTTPS', 'https')}/"}, True),
+        ({"name": "pi-2"}, False),
+        ({"url": "https://github.com/octo/other"}, False),
+    ],
+)
+def test_who_cannot_ask_github_only_takes_what_has_been_this_device_s(
+    world: World, said: dict[str, Any], replaces: bool
+) -> None:
+    world.found = _found(
+        version="2.336.0", configuration={**CONFIGURED, "disable_update": True, **said}
+    )
+    world.run(**ONE_HOUR, version="2.336.0", sha256=SHA256)
+    options = dict(world.steps)["reconfigure"]
+    assert ("--replace" in options["config"]) is replaces
+    assert options["token"] == ONE_HOUR["registration_token"]
+    assert world.asked == []
+
+
+def test_who_can_ask_github_replaces_what_is_offline_by_any_name(world: World) -> None:
+    world.found = _found(configuration={**CONFIGURED, "name": "pi-2", "id": 3})
     world.registered = replace(REGISTERED, online=False)
-    world.answers["configure"] = "no"
-    assert world.run()["msg"] == "configure: no"
-    assert world.names == ["set_aside", "configure", "put_back"]
+    world.run()
+    assert "--replace" in dict(world.steps)["reconfigure"]["config"]
+
+
+# A runner that GitHub does not let in, since it is too old to update itself.
+
+
+def _newest(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    release = Release(version, "https://github.com/x", "x.tar.gz", SHA256)
+    monkeypatch.setattr(GitHub, "newest", lambda _client, _architecture: release)
+
+
+@pytest.mark.parametrize(
+    ("newest", "wanted", "actions"),
+    [
+        ("2.340.0", {}, ["upgrade", "restart"]),
+        ("2.336.0", {}, ["restart"]),
+        # One that is kept is not replaced by itself.
+        ("2.340.0", {"version": "2.336.0"}, ["restart"]),
+    ],
+)
+def test_one_that_is_old_and_deaf_gets_the_newest_version(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    newest: str,
+    wanted: dict[str, Any],
+    actions: list[str],
+) -> None:
+    _newest(monkeypatch, newest)
+    configuration = {**CONFIGURED, "disable_update": bool(wanted)}
+    world.found = _found(heard=False, configuration=configuration)
+    assert world.run(check=True, **wanted)["actions"] == actions
+    world.run(**wanted)
+    names = ["stage", "hold", "upgrade"] if "upgrade" in actions else []
+    assert [name for name in world.names if name in ("stage", "hold", "upgrade")][:3] == (
+        names or ["hold"]
+    )
+
+
+def test_one_that_is_old_and_listens_updates_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _newest(monkeypatch, "2.340.0")
+    assert world.run()["actions"] == []
 
 
 def test_the_token_is_given_to_the_step_that_registers_and_to_no_other(world: World) -> None:
@@ -582,7 +782,7 @@ def test_the_token_is_given_to_the_step_that_registers_and_to_no_other(world: Wo
     world.registered = None
     world.run(labels=["b", "a", "ARM64"], ephemeral=True, version="2.336.0", sha256=SHA256)
     ((_name, options),) = [step for step in world.steps if "token" in step[1]]
-    assert (options["step"], options["token"]) == ("configure", "REGISTER")
+    assert (options["step"], options["token"]) == ("configure", REGISTER(1))
     assert options["config"] == [
         *["--url", URL, "--name", "pi", "--work", "/srv/work", "--labels", "a,b"],
         *["--ephemeral", "--disableupdate"],
@@ -608,10 +808,23 @@ def test_a_runner_that_github_does_not_see_is_told(world: World) -> None:
 
 
 def test_what_is_removed_is_removed_at_github_too(world: World) -> None:
+    # It goes offline when it is stopped.
+    world.looks = [REGISTERED] * 3
+    world.registered = replace(REGISTERED, online=False)
     answer = world.run(state="absent")
     assert answer["actions"] == ["uninstall_service", "unregister"]
-    assert world.names == ["uninstall_service", "unregister"]
-    assert world.steps[1][1]["token"] == REMOVE
+    assert world.names == ["hold", "uninstall_service", "unregister"]
+    assert world.steps[-1][1]["token"] == REMOVE
+    assert "warnings" not in answer
+
+
+@pytest.mark.parametrize("missing", [{"version": ""}, {"user": False}])
+def test_what_no_program_can_remove_is_deleted(world: World, missing: dict[str, Any]) -> None:
+    world.found = _found(units=[], service="", unit={}, listeners=[], **missing)
+    world.registered = replace(REGISTERED, online=False)
+    world.run(state="absent")
+    assert world.names == ["forget"]
+    assert world.asked == ["remove_token", "delete 7"]
 
 
 def test_nothing_is_removed_in_check_mode(world: World) -> None:
@@ -647,6 +860,228 @@ def test_a_device_that_is_online_is_not_forgotten(world: World) -> None:
     assert world.asked == []
 
 
+def test_what_is_another_s_is_never_deleted_where_the_device_has_had_another_id(
+    world: World,
+) -> None:
+    # It may have been taken while this device was off.
+    for online in (False, True):
+        world.steps.clear()
+        world.found = _found(configuration={**CONFIGURED, "id": 6}, units=[], service="", unit={})
+        world.registered = replace(REGISTERED, online=online)
+        answer = world.run(state="absent")
+        assert answer["actions"] == ["forget"]
+        (warning,) = answer["warnings"]
+        word = "online" if online else "registered"
+        assert warning == (
+            f"pi is {word} at {URL}, and it is not this device; its registration is left alone"
+        )
+    assert world.asked == []
+
+
+def test_a_device_that_has_nothing_left_deletes_what_is_offline(world: World) -> None:
+    world.found = BARE
+    world.registered = replace(REGISTERED, online=False)
+    assert world.run(state="absent")["actions"] == ["delete"]
+    assert world.asked == ["delete 7"]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "names"),
+    [
+        # As a card that was copied.
+        (CONFIGURED, ["hold", "uninstall_service", "forget"]),
+        (None, ["hold", "uninstall_service"]),
+    ],
+)
+def test_what_is_still_online_when_nothing_listens_here_is_left_alone(
+    world: World, configuration: dict[str, Any] | None, names: list[str]
+) -> None:
+    world.found = _found(configuration=configuration)
+    world.registered = replace(REGISTERED, busy=False)
+    answer = world.run(state="absent")
+    assert not answer.get("failed")
+    assert world.names == names
+    (warning,) = answer["warnings"]
+    assert warning.startswith(f"pi is online at {URL}, and it is not this device")
+    assert not any(asked.startswith("delete") for asked in world.asked)
+
+
+def test_what_cannot_be_removed_at_github_is_not_touched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_client: GitHub) -> str:
+        raise GitHubError("GitHub refuses it.", 403)
+
+    monkeypatch.setattr(GitHub, "remove_token", refuse)
+    assert world.run(state="absent")["msg"] == "GitHub refuses it."
+    assert world.steps == []
+
+
+# What `.runner` and `.aside` say, a job may have written there.
+
+
+ELSEWHERE = [
+    "https://evil.example/octo/camera",
+    "https://github.com.evil.example/octo/camera",
+    "https://github.com/evil/camera",
+    "https://github.com/evil",
+    "https://github.com@evil.example/octo",
+    "http://github.com/octo/camera",
+    "not an address",
+    "",
+]
+
+
+@pytest.fixture
+def clients(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return where the token was to be used, in its order."""
+    made: list[str] = []
+    begin = GitHub.__init__
+
+    def init(client: GitHub, scope: Scope, **options: Any) -> None:
+        made.append(scope.web)
+        begin(client, scope, **options)
+
+    assert world
+    monkeypatch.setattr(GitHub, "__init__", init)
+    return made
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_the_token_is_for_nobody_whom_the_configuration_names(
+    world: World, clients: list[str], url: str
+) -> None:
+    world.found = _found(configuration={**CONFIGURED, "url": url})
+    world.registered = replace(REGISTERED, online=False)
+    answer = world.run(state="absent")
+    assert not answer.get("failed")
+    assert clients == [URL]
+    assert world.names == ["hold", "uninstall_service", "forget"]
+    assert not any("token" in options for _step, options in world.steps)
+    assert "remove_token" not in " ".join(world.asked)
+    assert any(f"pi at {url}, was not removed: " in text for text in answer["warnings"])
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_the_token_is_for_nobody_whom_what_was_set_aside_names(
+    world: World, clients: list[str], url: str
+) -> None:
+    world.found = _found(aside={**CONFIGURED, "url": url})
+    answer = world.run()
+    assert not answer.get("failed")
+    assert clients == [URL]
+    assert answer["actions"] == ["tidy"]
+    assert world.names == ["tidy", "wait"]
+    (warning,) = answer["warnings"]
+    assert warning.startswith(f"The registration of before, pi at {url}, was not removed: ")
+
+
+def test_the_runner_s_own_program_gets_a_token_of_where_it_is_of_the_same_owner(
+    world: World, clients: list[str]
+) -> None:
+    other = "https://github.com/Octo/other"
+    world.found = _found(configuration={**CONFIGURED, "url": other})
+    world.registered = None
+    assert "warnings" not in world.run(state="absent")
+    assert clients == [URL, other]
+    assert world.asked == [f"{other}: remove_token"]
+    assert dict(world.steps)["unregister"]["token"] == REMOVE
+
+
+# What a run that was cut off has left.
+
+
+OLD_URL = "https://github.com/octo/old"
+OLD = {**CONFIGURED, "url": OLD_URL, "id": 5}
+THERE = replace(REGISTERED, id=5, online=False)
+
+
+def test_what_was_set_aside_is_removed_at_github_and_here(world: World) -> None:
+    world.found = _found(aside=OLD)
+    world.there = THERE
+    assert world.run(check=True)["actions"] == ["tidy"]
+    assert world.steps == []
+    answer = world.run()
+    assert answer["actions"] == ["tidy"]
+    assert "warnings" not in answer
+    assert [asked for asked in world.asked if OLD_URL in asked] == [
+        f"{OLD_URL}: runner_by_id 5",
+        f"{OLD_URL}: delete 5",
+    ]
+    assert world.names == ["tidy", "wait"]
+
+
+@pytest.mark.parametrize("aside", [{}, CONFIGURED, {**CONFIGURED, "id": 6}])
+def test_what_was_set_aside_and_is_replaced_or_broken_is_only_removed_here(
+    world: World, aside: dict[str, Any]
+) -> None:
+    world.found = _found(aside=aside)
+    assert "warnings" not in world.run()
+    assert world.asked == ["repository_is_public"]
+    assert world.names == ["tidy", "wait"]
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        (None, ""),
+        (replace(THERE, name="another"), ""),
+        (replace(THERE, online=True), "it is online, so it is another machine's by now"),
+    ],
+)
+def test_what_is_another_s_by_the_id_that_was_set_aside_is_not_deleted(
+    world: World, there: Runner | None, why: str
+) -> None:
+    world.found = _found(aside=OLD)
+    world.there = there
+    answer = world.run()
+    assert not any("delete" in asked for asked in world.asked)
+    assert world.names == ["tidy", "wait"]
+    assert [why in text for text in answer.get("warnings", [])] == ([True] if why else [])
+
+
+def test_what_is_set_aside_while_it_moves_is_removed_in_the_end(world: World) -> None:
+    world.found = _found(configuration=OLD, aside=OLD)
+    world.registered = None
+    world.looks = [None]
+    world.there = THERE
+    world.run()
+    assert world.names[:2] == ["hold", "reconfigure"]
+    assert f"{OLD_URL}: delete 5" in world.asked
+    assert "tidy" in world.names
+
+
+# The unit's name, which root goes by.
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "unit"),
+    [
+        (URL, "pi", UNIT),
+        ("https://github.com/octo", "Pi_7.garden", "actions.runner.octo.Pi_7.garden.service"),
+        (URL, "a b/../c", "actions.runner.octo-camera.a-b-..-c.service"),
+    ],
+)
+def test_a_unit_is_named_as_the_runner_s_own_program_names_it(
+    url: str, name: str, unit: str
+) -> None:
+    action = ActionModule.__new__(ActionModule)
+    action._scope = Scope.of(url)
+    action._wanted = {"name": name}
+    assert action._unit_name() == unit
+
+
+def test_units_with_long_names_differ() -> None:
+    action = ActionModule.__new__(ActionModule)
+    action._scope = Scope.of(f"https://github.com/{'o' * 39}/{'r' * 100}")
+    names = set()
+    for end in "ab":
+        action._wanted = {"name": "n" * 63 + end}
+        names.add(action._unit_name())
+    assert len(names) == 2
+    assert {len(name) for name in names} == {148}
+
+
 def test_a_registration_of_before_that_cannot_be_removed_is_a_warning(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -654,8 +1089,8 @@ def test_a_registration_of_before_that_cannot_be_removed_is_a_warning(
         raise GitHubError("GitHub refuses it.", 404)
 
     monkeypatch.setattr(GitHub, "delete", refuse)
-    before = {**CONFIGURED, "url": "https://github.com/octo/old"}
-    world.found = _found(aside=before, differs=["/opt/runner/.env"])
+    world.there = THERE
+    world.found = _found(aside=OLD, differs=["/opt/runner/.env"])
     (warning,) = world.run()["warnings"]
     assert warning.startswith("The registration of before, pi at https://github.com/octo/old, was")
     assert world.names == ["settings", "start", "tidy", "wait"]

@@ -62,8 +62,8 @@ case $1 in
     "$(cat "$here/failing" 2> /dev/null)") echo "Job failed."; exit 1 ;;
 esac
 """
-# A program of the archive: it says its version, or waits for its input's end.
-PROGRAM = f"#!/bin/sh\n[ $1 = --version ] && exec echo {VERSION}\nread -r end\n"
+# A program of the archive: it waits for its input's end.
+PROGRAM = "#!/bin/sh\nread -r end\n"
 GIVEN = "AABBCC"
 
 
@@ -79,6 +79,8 @@ class Host:
         self.work = root / "work"
         self.program("systemctl", SYSTEMCTL)
         (self.bin / "shown").touch()
+        # What was given to the user.
+        self.given: list[str] = []
 
     def program(self, name: str, text: str) -> None:
         """Have a program of the system be another."""
@@ -94,6 +96,9 @@ class Host:
             "environment": ["LANG=C.UTF-8"],
             "path": "/usr/bin:/bin",
             "drop_in": "[Service]\nNice=5\n",
+            "unit": UNIT,
+            "starts": False,
+            "version": VERSION,
             "archive": None,
             "sha256": None,
             "config": [],
@@ -107,14 +112,25 @@ class Host:
         for name in PARTS:
             path = (folder or self.folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(PROGRAM.replace(VERSION, version))
+            path.write_text(PROGRAM)
             path.chmod(0o755)
+        if folder is None:
+            (self.folder / ".version").write_text(f"{version}\n")
+
+    def stage(self) -> None:
+        """Have another version lie beside it."""
+        self.install(self.folder / STAGED)
+
+    def config(self, text: str) -> None:
+        """Have config.sh be another."""
+        (self.folder / "config.sh").write_text(f"#!/bin/sh\n{text}\n")
+        (self.folder / "config.sh").chmod(0o755)
 
     def configure(self, **changes: Any) -> None:
         """Write what config.sh writes."""
         text = json.dumps({**SAID, **changes}, indent=2)
         (self.folder / ".runner").write_text(text, "utf-8-sig")
-        for name in (".credentials", ".credentials_rsaparams", "svc.sh"):
+        for name in CONFIGURATION[1:]:
             (self.folder / name).write_text("{}")
         for name in CONFIGURATION:
             (self.folder / name).chmod(0o600)
@@ -148,10 +164,35 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     host = Host(tmp_path)
     monkeypatch.setattr(github_runner_local, "UNITS", host.units)
     monkeypatch.setenv("PATH", f"{host.bin}:/usr/bin:/bin")
+
+    def fchown(folder: int, _uid: int, _gid: int) -> None:
+        host.given.append(os.readlink(f"/proc/self/fd/{folder}"))
+
+    def chown(name: str, _uid: int, _gid: int, *, dir_fd: int, follow_symlinks: bool) -> None:
+        assert not follow_symlinks
+        host.given.append(os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), name))
+
     # Whoever runs the tests owns all of it.
-    monkeypatch.setattr(os, "chown", lambda *_arguments: None)
-    monkeypatch.setattr(os, "fchown", lambda *_arguments: None)
+    monkeypatch.setattr(os, "chown", chown)
+    monkeypatch.setattr(os, "fchown", fchown)
+    if os.geteuid() != 0:
+        # Only root can be somebody else.
+        begin = subprocess.Popen
+
+        def popen(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
+            for name in ("user", "group", "extra_groups"):
+                options.pop(name, None)
+            return begin(*arguments, **options)
+
+        monkeypatch.setattr(subprocess, "Popen", popen)
     return host
+
+
+@pytest.fixture
+def stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nothing of the device be the user's."""
+    owner = (os.getuid() + 1, os.getgid())
+    monkeypatch.setattr(Runner, "_owner", lambda _runner: owner)
 
 
 Start = Callable[..., int]
@@ -183,7 +224,7 @@ def start() -> Iterator[Start]:
 def test_a_configuration_begins_with_a_byte_order_mark(host: Host) -> None:
     host.configure()
     assert (host.folder / ".runner").read_bytes().startswith(b"\xef\xbb\xbf{")
-    assert host.runner().configuration(host.folder, (".credentials", "svc.sh")) == FOUND
+    assert host.runner().configuration(host.folder, CONFIGURATION[1:]) == FOUND
 
 
 def test_a_configuration_without_one_is_read_too(host: Host) -> None:
@@ -199,7 +240,12 @@ def test_what_is_only_there_when_it_is_true(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xef\xbb\xbf{", b"[]", b"{}", b"null", b"\xff\xfe\x00", b'{"agentId": "x"}']
+    "content",
+    [
+        *[b"", b"\xef\xbb\xbf{", b"[]", b"{}", b"null", b"\xff\xfe\x00", b'{"agentId": "x"}'],
+        # What a job may write to have the look fail.
+        *[b'{"agentId": Infinity}', b"[" * 500_000],
+    ],
 )
 def test_a_broken_configuration(host: Host, content: bytes) -> None:
     host.configure()
@@ -207,13 +253,13 @@ def test_a_broken_configuration(host: Host, content: bytes) -> None:
     assert host.runner().configuration(host.folder, ()) == {}
 
 
-@pytest.mark.parametrize("name", [".credentials", "svc.sh"])
+@pytest.mark.parametrize("name", CONFIGURATION[1:])
 def test_a_configuration_that_was_cut_off_is_broken(host: Host, name: str) -> None:
     host.configure()
     (host.folder / name).write_text("")
-    assert host.runner().configuration(host.folder, (".credentials", "svc.sh")) == {}
+    assert host.runner().configuration(host.folder, CONFIGURATION[1:]) == {}
     (host.folder / name).unlink()
-    assert host.runner().configuration(host.folder, (".credentials", "svc.sh")) == {}
+    assert host.runner().configuration(host.folder, CONFIGURATION[1:]) == {}
 
 
 def test_no_configuration(host: Host) -> None:
@@ -281,7 +327,7 @@ def test_a_process_of_another_folder_is_not_found(host: Host, start: Start, tmp_
 # Its version.
 
 
-def test_a_version_is_what_the_program_says(host: Host) -> None:
+def test_a_version_is_what_was_written_when_it_was_put_in_place(host: Host) -> None:
     host.install()
     assert host.runner().version() == VERSION
 
@@ -293,12 +339,220 @@ def test_a_version_of_which_a_part_is_empty_is_none(host: Host, name: str) -> No
     assert host.runner().version() == ""
 
 
-def test_a_version_that_does_not_run_is_none(host: Host) -> None:
+def test_a_version_that_nobody_has_written_down_is_none(host: Host) -> None:
     host.install()
-    (host.folder / "bin/Runner.Listener").write_text("#!/bin/sh\nexit 1\n")
+    (host.folder / ".version").unlink()
     assert host.runner().version() == ""
-    (host.folder / "bin/Runner.Listener").write_text("#!/nonexistent\n")
-    assert host.runner().version() == ""
+
+
+def test_a_version_of_the_runner_s_own_update_is_in_the_link(host: Host) -> None:
+    host.install(version="2.335.0")
+    (host.folder / "bin").rename(host.folder / "bin.2.336.0")
+    (host.folder / "bin").symlink_to(host.folder / "bin.2.336.0")
+    assert host.runner().version() == "2.336.0"
+    (host.folder / "bin").unlink()
+    (host.folder / "bin.2.336.0").rename(host.folder / "bin.new")
+    (host.folder / "bin").symlink_to("bin.new")
+    assert host.runner().version() == "2.335.0"
+
+
+# A job may have put anything into the folder. Root reads files there, and nothing else.
+
+
+def _link(path: Path) -> None:
+    path.rename(path.with_name("target"))
+    path.symlink_to("target")
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("become", [_link, _pipe, _folder])
+def test_what_is_no_file_is_not_read(host: Host, become: Callable[[Path], None]) -> None:
+    host.install()
+    host.configure()
+    host.serve()
+    (host.folder / ASIDE).mkdir()
+    shutil.copy2(host.folder / ".runner", host.folder / ASIDE)
+    runner = host.runner()
+    found = runner.look()
+    assert (found["version"], found["configuration"], found["aside"], found["service"]) == (
+        VERSION,
+        FOUND,
+        FOUND,
+        UNIT,
+    )
+    runner.settings()
+    assert runner.differs() == []
+    names = (".version", ".runner", f"{ASIDE}/.runner", ".service", ".env", ".path", "runsvc.sh")
+    for name in names:
+        become(host.folder / name)
+    found = runner.look()
+    assert (found["version"], found["configuration"], found["aside"], found["service"]) == (
+        "",
+        {},
+        {},
+        "",
+    )
+    written = (".env", ".path", "runsvc.sh")
+    assert {str(host.folder / name) for name in written} <= set(found["differs"])
+    (host.folder / "..env.new").mkdir()
+    runner.settings()
+    assert [
+        name for name in written if not stat.S_ISREG((host.folder / name).lstat().st_mode)
+    ] == []
+
+
+def test_a_file_is_not_read_without_an_end(host: Host) -> None:
+    with (host.folder / ".service").open("wb") as file:
+        file.truncate(github_runner_local.LONGEST * 100)
+    assert len(host.runner().service()) == github_runner_local.LONGEST
+
+
+def test_what_is_written_does_not_go_to_where_a_link_leads(host: Host, tmp_path: Path) -> None:
+    host.install()
+    host.serve()
+    target = tmp_path / "target"
+    for name in (".env", ".path", "runsvc.sh"):
+        target.write_text("of root")
+        (host.folder / name).symlink_to(target)
+    host.runner().settings()
+    assert host.runner().differs() == []
+    assert target.read_text() == "of root"
+    for name in (".env", ".path", "runsvc.sh"):
+        assert not (host.folder / name).is_symlink()
+
+
+@pytest.mark.parametrize(
+    "said", ["ssh.service", "../units/ssh.service", "/etc/systemd/system/ssh.service", "--now", "*"]
+)
+def test_root_does_not_go_by_what_the_service_file_says(host: Host, said: str) -> None:
+    host.install()
+    host.unit()
+    other = host.units / "ssh.service"
+    other.write_text("[Service]\nExecStart=/usr/sbin/sshd\n")
+    (host.folder / ".service").write_text(said)
+    runner = host.runner()
+    for step in (runner.settings, runner.start, runner.restart, runner.uninstall_service):
+        step()
+    runner.install_service()
+    runner.uninstall_service()
+    assert other.read_text() == "[Service]\nExecStart=/usr/sbin/sshd\n"
+    assert list(host.units.iterdir()) == [other]
+    assert {line.split()[-1] for line in host.told} == {"daemon-reload", UNIT}
+
+
+def test_a_work_folder_that_is_a_link_is_refused(host: Host, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "file").touch()
+    host.work.rmdir()
+    host.work.symlink_to(target)
+    assert f"{host.work} (owner)" in host.runner().differs()
+    with pytest.raises(StepError, match=r"work is a link, or is below one; allowed is a folder"):
+        host.runner().settings()
+    assert host.given == []
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_work_folder_below_a_link_is_refused(host: Host, tmp_path: Path) -> None:
+    host.install()
+    (tmp_path / "target/below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(StepError, match=r"below is a link, or is below one; allowed is a folder"):
+        host.runner()._have(tmp_path / "link/below")
+    assert host.given == []
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_work_folder_that_holds_what_is_others_is_refused(host: Host) -> None:
+    (host.work / "deep/er").mkdir(parents=True)
+    (host.work / "deep/er/file").touch()
+    with pytest.raises(StepError, match=r"work holds what is not the runner's; allowed is an empt"):
+        host.runner()._have(host.work)
+    assert host.given == []
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_folder_that_holds_no_runner_is_refused(host: Host) -> None:
+    with pytest.raises(StepError, match=r"runner holds what is not the runner's; allowed is an em"):
+        host.runner()._have(host.folder)
+    assert host.given == []
+
+
+@pytest.mark.usefixtures("stranger")
+def test_an_empty_folder_and_one_with_a_runner_become_the_user_s(
+    host: Host, tmp_path: Path
+) -> None:
+    host.install()
+    (host.work / "lost+found").mkdir()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    (host.folder / "link").symlink_to(outside)
+    # One that has another name elsewhere may be anybody's.
+    os.link(outside / "file", host.folder / "hard")
+    runner = host.runner()
+    runner._have(host.folder)
+    runner._have(host.work)
+    assert set(host.given) == {
+        *map(str, (host.folder, host.work, host.work / "lost+found")),
+        *(str(path) for path in host.folder.rglob("*") if path.name != "hard"),
+    }
+
+
+# What is done as the user.
+
+
+def _someone() -> str:
+    """Return who is not root, if that is to be had."""
+    return "nobody" if os.geteuid() == 0 else USER
+
+
+def test_what_is_done_in_the_folder_is_done_as_its_user(host: Host) -> None:
+    def tell() -> None:
+        raise StepError(f"{os.getresuid()} {os.getresgid()} {os.umask(0)}")
+
+    account = pwd.getpwnam(_someone())
+    ids = ((account.pw_uid,) * 3, (account.pw_gid,) * 3)
+    with pytest.raises(StepError) as told:
+        host.runner(user=account.pw_name).inside(tell)
+    assert str(told.value) == f"{ids[0]} {ids[1]} {0o022}"
+    assert os.geteuid() == os.getuid()
+
+
+def test_what_goes_wrong_as_the_user_is_told(host: Host) -> None:
+    def act() -> None:
+        raise OSError(28, "No space left on device")
+
+    def end() -> None:
+        raise SystemExit
+
+    with pytest.raises(StepError, match=r"^\[Errno 28\] No space left on device$"):
+        host.runner().inside(act)
+    with pytest.raises(StepError, match=r"^SystemExit\(\)$"):
+        host.runner().inside(end)
+
+
+def test_what_goes_on_for_ever_as_the_user_is_ended(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(github_runner_local, "LIMIT", 1)
+    with pytest.raises(StepError, match=rf"^what was to be done in {host.folder} took over 1 s$"):
+        host.runner().inside(lambda: time.sleep(30))
+
+
+def test_a_user_that_is_not_there_is_told(run: Run, host: Host) -> None:
+    answer = run(github_runner_local.main, **_options(host, step="unregister", user="no-such-user"))
+    assert answer["failed"]
+    assert "name not found: 'no-such-user'" in answer["msg"]
 
 
 # A version is unpacked beside the one that runs, and put in its place.
@@ -340,86 +594,268 @@ def test_an_archive_that_is_none_leaves_nothing(host: Host, tmp_path: Path) -> N
     assert not (host.folder / STAGED).exists()
 
 
-def test_a_swap_keeps_what_is_not_the_archive_s(host: Host) -> None:
+def test_an_upgrade_keeps_what_is_not_the_archive_s(host: Host) -> None:
     host.install(version="2.335.0")
     host.configure()
+    host.serve()
     (host.folder / "bin/old").touch()
-    host.install(host.folder / STAGED)
-    host.runner().swap()
+    host.stage()
+    assert host.runner().upgrade() == {"busy": False}
     assert host.runner().version() == VERSION
     assert not (host.folder / "bin/old").exists()
-    assert host.runner().configuration(host.folder, ()) == FOUND
+    assert host.runner().configuration(host.folder, CONFIGURATION[1:]) == FOUND
     assert not (host.folder / STAGED).exists()
     assert not (host.folder / NEXT).exists()
+    assert host.told == [f"stop --no-block {UNIT}", f"stop {UNIT}"]
 
 
-def test_a_swap_replaces_the_links_of_the_runner_s_own_update(host: Host) -> None:
+def test_an_upgrade_replaces_what_the_runner_s_own_updates_have_left(host: Host) -> None:
     host.install(version="2.335.0")
-    (host.folder / "bin").rename(host.folder / "bin.2.335.0")
-    (host.folder / "bin").symlink_to("bin.2.335.0")
-    host.install(host.folder / STAGED)
-    host.runner().swap()
+    for part in ("bin", "externals"):
+        (host.folder / part).mkdir(exist_ok=True)
+        (host.folder / part).rename(host.folder / f"{part}.2.335.1")
+        (host.folder / part).symlink_to(f"{part}.2.335.1")
+    host.stage()
+    host.runner().upgrade()
     assert not (host.folder / "bin").is_symlink()
+    assert list(host.folder.glob("*.2.335.1")) == []
     assert host.runner().version() == VERSION
 
 
 @pytest.mark.parametrize("moved", range(len(PARTS)))
-def test_a_swap_that_was_cut_off_is_done_again(host: Host, moved: int) -> None:
+def test_an_upgrade_that_was_cut_off_is_done_again(host: Host, moved: int) -> None:
     host.install(version="2.335.0")
     host.install(host.folder / NEXT)
     for part in sorted((host.folder / NEXT).iterdir())[:moved]:
         github_runner_local._remove(host.folder / part.name)
         part.rename(host.folder / part.name)
     assert host.runner().version() == ""
-    host.install(host.folder / STAGED)
-    host.runner().swap()
+    host.stage()
+    host.runner().upgrade()
     assert host.runner().version() == VERSION
+
+
+STARTED = ["daemon-reload", f"reset-failed {UNIT}", f"enable {UNIT}", f"start {UNIT}"]
+
+
+def test_what_ran_runs_again_after_an_upgrade_with_its_settings(host: Host) -> None:
+    host.install(version="2.335.0")
+    host.serve()
+    host.stage()
+    host.runner(starts=True).upgrade()
+    assert host.told == [f"stop --no-block {UNIT}", f"stop {UNIT}", "daemon-reload", *STARTED]
+    assert host.runner().differs() == []
+
+
+def test_an_upgrade_that_fails_starts_what_ran_again(host: Host) -> None:
+    host.install(version="2.335.0")
+    host.serve()
+    with pytest.raises(StepError, match=rf"No such file or directory: .*{STAGED}"):
+        host.runner(starts=True).upgrade()
+    assert host.told == [f"stop --no-block {UNIT}", f"stop {UNIT}", *STARTED]
+    assert host.runner().version() == "2.335.0"
 
 
 # Another configuration, or the one before again.
 
 
-def test_what_is_set_aside_is_put_back_and_started(host: Host) -> None:
+ANOTHER = json.dumps({**SAID, "agentId": 8, "gitHubUrl": "https://github.com/octo/other"})
+MIGRATED = (".runner_migrated", ".credentials_migrated")
+
+
+def _before(host: Host) -> None:
     host.configure()
     host.serve()
-    runner = host.runner()
-    assert runner.set_aside() == {"busy": False}
-    assert host.told == [f"stop {UNIT}"]
-    assert runner.configuration(host.folder, ()) is None
-    assert runner.configuration(host.folder / ASIDE, ()) == FOUND
-    # What a config.sh that was cut off has left does not stay.
-    (host.folder / ".credentials").write_text("new")
-    runner.put_back()
-    assert host.told == [f"stop {UNIT}", f"start {UNIT}"]
-    assert runner.configuration(host.folder, (".credentials", "svc.sh")) == FOUND
-    assert (host.folder / ".credentials").read_text() == "{}"
+    for name in MIGRATED:
+        (host.folder / name).write_text("migrated")
+
+
+def test_another_configuration_leaves_the_one_of_before_aside(host: Host) -> None:
+    _before(host)
+    host.config(f"[ ! -e .runner_migrated ] || exit 9\necho '{ANOTHER}' > .runner")
+    runner = host.runner(config=["--name", "pi"], token=GIVEN)
+    assert runner.reconfigure() == {"busy": False}
+    assert host.told == [
+        *[f"stop --no-block {UNIT}", f"stop {UNIT}"] * 2,
+        f"disable {UNIT}",
+        "daemon-reload",
+    ]
+    assert list(host.units.iterdir()) == []
+    assert runner.configuration(host.folder, ()) == {
+        **FOUND,
+        "id": 8,
+        "url": "https://github.com/octo/other",
+    }
+    assert runner.configuration(host.folder / ASIDE, CONFIGURATION[1:]) == FOUND
+    assert {path.name for path in (host.folder / ASIDE).iterdir()} == {*CONFIGURATION, *MIGRATED}
+    assert stat.S_IMODE((host.folder / ASIDE).stat().st_mode) == 0o700
+    runner.tidy()
     assert not (host.folder / ASIDE).exists()
+    assert [name for name in MIGRATED if (host.folder / name).exists()] == []
 
 
-def test_nothing_is_set_aside_while_a_job_runs(host: Host, start: Start) -> None:
-    host.install()
-    host.configure()
-    host.serve()
+def test_when_another_configuration_fails_the_one_of_before_runs_again(host: Host) -> None:
+    _before(host)
+    # What a config.sh that was cut off has left does not stay.
+    host.config(f"echo '{ANOTHER}' > .runner; echo new > .credentials; exit 1")
+    runner = host.runner()
+    with pytest.raises(StepError, match=r"^config\.sh has ended with status 1: $"):
+        runner.reconfigure()
+    assert host.told == [f"stop --no-block {UNIT}", f"stop {UNIT}", f"start {UNIT}"]
+    assert runner.configuration(host.folder, CONFIGURATION[1:]) == FOUND
+    assert (host.folder / ".credentials").read_text() == "{}"
+    assert [name for name in MIGRATED if not (host.folder / name).exists()] == []
+    assert not (host.folder / ASIDE).exists()
+    assert (host.units / UNIT).exists()
+
+
+def test_when_nothing_can_be_set_aside_what_ran_runs_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _before(host)
+    host.config("exit 1")
+    runner = host.runner()
+    monkeypatch.setattr(runner, "_set_aside", lambda: (host.folder / ASIDE / "none").mkdir())
+    with pytest.raises(StepError, match="No such file or directory"):
+        runner.reconfigure()
+    assert host.told[-1] == f"start {UNIT}"
+    assert runner.configuration(host.folder, CONFIGURATION[1:]) == FOUND
+
+
+def test_a_left_aside_is_replaced(host: Host) -> None:
+    _before(host)
+    (host.folder / ASIDE).mkdir()
+    (host.folder / ASIDE / ".runner").write_text("old")
+    host.config(f"echo '{ANOTHER}' > .runner")
+    runner = host.runner()
+    runner.reconfigure()
+    assert runner.configuration(host.folder / ASIDE, CONFIGURATION[1:]) == FOUND
+
+
+def _work(host: Host, start: Start) -> None:
+    """Have a job run."""
     worker = host.folder / "bin/Runner.Worker"
     shutil.copy2(host.folder / "bin/Runner.Listener", worker)
     start(worker, "spawnclient")
+
+
+def test_nothing_that_ends_the_listener_is_done_while_a_job_runs(host: Host, start: Start) -> None:
+    host.install()
+    host.configure()
+    host.serve()
+    _work(host, start)
     runner = host.runner()
-    for step in (runner.set_aside, runner.stop, runner.restart, runner.uninstall_service):
+    for step in (runner.reconfigure, runner.upgrade, runner.restart, runner.uninstall_service):
         assert step() == {"busy": True}
     assert host.told == []
     assert runner.configuration(host.folder, ()) == FOUND
     assert (host.units / UNIT).exists()
 
 
-def test_what_was_set_aside_goes_in_the_end(host: Host) -> None:
-    host.configure()
-    runner = host.runner()
-    runner.set_aside()
-    runner.tidy()
-    assert not (host.folder / ASIDE).exists()
+# A listener that stands still takes no job.
+
+
+def _state(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+
+
+def _becomes(process: int, state: str) -> bool:
+    for _try in range(100):
+        if _state(process) == state:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_listener_is_held_and_goes_on(host: Host, start: Start) -> None:
+    host.install()
+    listener = start(host.folder / "bin/Runner.Listener", "run")
+    assert host.runner().hold() == {"busy": False}
+    assert _becomes(listener, "T")
+    assert host.runner().release() == {"busy": False}
+    assert _becomes(listener, "S")
+
+
+def test_a_listener_whose_job_runs_is_not_held(host: Host, start: Start) -> None:
+    host.install()
+    listener = start(host.folder / "bin/Runner.Listener", "run")
+    _work(host, start)
+    assert host.runner().hold() == {"busy": True}
+    assert _becomes(listener, "S")
+
+
+def test_a_listener_that_nobody_comes_back_to_goes_on_by_itself(
+    host: Host, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(github_runner_local, "HOLD", 1)
+    host.install()
+    listener = start(host.folder / "bin/Runner.Listener", "run")
+    assert host.runner().hold() == {"busy": False}
+    assert _becomes(listener, "T")
+    assert _becomes(listener, "S")
+
+
+def test_nothing_is_held_where_nothing_listens(host: Host) -> None:
+    assert host.runner().hold() == {"busy": False}
+    assert host.runner().release() == {"busy": False}
+
+
+def test_a_listener_that_is_held_ends_when_it_is_stopped(host: Host, start: Start) -> None:
+    host.install()
+    host.serve()
+    start(host.folder / "bin/Runner.Listener", "run")
+    host.runner().hold()
+    host.runner().uninstall_service()
+    assert host.runner().processes("Runner.Listener") == []
 
 
 # Its service.
+
+
+def test_a_service_is_written_as_the_runner_s_own_program_does_it(host: Host) -> None:
+    # That is not run: it is the jobs' user's.
+    (host.folder / "svc.sh").write_text("#!/bin/sh\ntouch ran\n")
+    (host.folder / "svc.sh").chmod(0o755)
+    runner = host.runner()
+    runner.install_service()
+    text = (host.units / UNIT).read_text()
+    assert f"ExecStart={host.folder}/runsvc.sh\nUser={USER}\nWorkingDirectory={host.folder}" in text
+    assert "Description=GitHub Actions Runner (octo-camera.pi)" in text
+    assert runner.units() == [UNIT]
+    assert runner.service() == UNIT
+    assert host.told == ["daemon-reload", f"enable {UNIT}"]
+    assert not (host.folder / "ran").exists()
+    # Its owner may do it again.
+    runner.install_service()
+
+
+def test_an_empty_unit_is_written_anew(host: Host) -> None:
+    (host.units / UNIT).touch()
+    assert host.runner().units() == []
+    host.runner().install_service()
+    assert host.runner().units() == [UNIT]
+
+
+def test_a_unit_that_somebody_has_changed_is_written_anew(host: Host) -> None:
+    host.serve()
+    assert str(host.units / UNIT) in host.runner().differs()
+    host.runner().settings()
+    assert f"ExecStart={host.folder}/runsvc.sh" in (host.units / UNIT).read_text()
+    assert host.runner().differs() == []
+
+
+@pytest.mark.parametrize("name", [UNIT, "ssh.service", "actions.runner.x/../../ssh.service", ""])
+def test_a_unit_that_is_not_the_runner_s_is_not_written_over(
+    host: Host, tmp_path: Path, name: str
+) -> None:
+    other = host.unit(UNIT, tmp_path)
+    before = other.read_text()
+    with pytest.raises(StepError, match=r" is there, and is not this runner's$"):
+        host.runner(unit=name).install_service()
+    assert other.read_text() == before
+    assert list(host.units.iterdir()) == [other]
+    assert host.told == []
+    assert not (host.folder / ".service").exists()
 
 
 def test_a_service_goes_with_what_was_added_to_it(host: Host) -> None:
@@ -430,7 +866,12 @@ def test_a_service_goes_with_what_was_added_to_it(host: Host) -> None:
     host.runner().uninstall_service()
     assert list(host.units.iterdir()) == [other]
     assert not (host.folder / ".service").exists()
-    assert host.told == [f"disable --now {UNIT}", "daemon-reload"]
+    assert host.told == [
+        f"stop --no-block {UNIT}",
+        f"stop {UNIT}",
+        f"disable {UNIT}",
+        "daemon-reload",
+    ]
 
 
 def test_a_unit_of_another_runner_that_a_copied_service_file_names_stays(
@@ -448,7 +889,7 @@ def test_a_listener_that_its_unit_has_left_behind_ends(host: Host, start: Start)
     host.install()
     host.serve()
     start(host.folder / "bin/Runner.Listener", "run")
-    assert host.runner().stop() == {"busy": False}
+    assert host.runner().restart() == {"busy": False}
     assert host.runner().processes("Runner.Listener") == []
 
 
@@ -463,18 +904,19 @@ def test_a_systemd_that_refuses_is_told(host: Host) -> None:
 
 
 def test_settings_are_as_they_are_wanted_and_then_nothing_differs(host: Host) -> None:
+    host.install()
     host.serve()
-    (host.folder / "bin/runsvc.sh").write_text("#!/bin/sh\n")
     runner = host.runner(environment=["LANG=C.UTF-8", "A=b c"])
     drop_in = host.units / f"{UNIT}.d" / DROP_IN
-    assert set(runner.differs(UNIT)) == {
+    assert set(runner.differs()) == {
         str(host.folder / ".env"),
         str(host.folder / ".path"),
         str(host.folder / "runsvc.sh"),
+        str(host.units / UNIT),
         str(drop_in),
     }
     runner.settings()
-    assert runner.differs(UNIT) == []
+    assert runner.differs() == []
     assert (host.folder / ".env").read_text() == "LANG=C.UTF-8\nA=b c\n"
     assert (host.folder / ".path").read_text() == "/usr/bin:/bin\n"
     assert drop_in.read_text().startswith("[Service]\nNice=5\n\n[Service]\nEnvironment=")
@@ -482,35 +924,39 @@ def test_settings_are_as_they_are_wanted_and_then_nothing_differs(host: Host) ->
 
 
 def test_files_of_the_runner_are_its_user_s_alone(host: Host) -> None:
-    host.configure()
+    _before(host)
     runner = host.runner()
     runner.settings()
-    (host.folder / ".credentials").chmod(0o644)
-    assert runner.differs("") == [f"{host.folder / '.credentials'} (owner and mode)"]
+    for name in (".credentials", ".credentials_migrated"):
+        (host.folder / name).chmod(0o644)
+        assert runner.differs() == [f"{host.folder / name} (owner and mode)"]
+        runner.settings()
     runner.settings()
-    assert runner.differs("") == []
+    assert runner.differs() == []
     modes = {
         name: stat.S_IMODE((host.folder / name).stat().st_mode)
-        for name in (*CONFIGURATION, ".env", ".path")
+        for name in (*CONFIGURATION, *MIGRATED, ".env", ".path")
     }
     assert modes == dict.fromkeys(modes, 0o600)
+    assert len(modes) == 7
 
 
 def test_a_work_folder_that_is_not_there_is_made(host: Host) -> None:
     host.work.rmdir()
     runner = host.runner()
-    assert f"{host.work} (owner)" in runner.differs("")
+    assert f"{host.work} (owner)" in runner.differs()
     runner.settings()
     assert host.work.is_dir()
-    assert runner.differs("") == []
+    assert runner.differs() == []
 
 
 def test_an_empty_wrapper_of_the_service_is_written_anew(host: Host) -> None:
     host.serve()
     (host.folder / "bin/runsvc.sh").write_text("#!/bin/sh\n")
     host.runner().settings()
+    # An update of the runner's own has left it so.
     (host.folder / "runsvc.sh").write_text("")
-    assert host.runner().differs(UNIT) == [str(host.folder / "runsvc.sh")]
+    assert host.runner().differs() == [str(host.folder / "runsvc.sh")]
     host.runner().settings()
     assert (host.folder / "runsvc.sh").read_text() == "#!/bin/sh\n"
     assert (host.folder / "runsvc.sh").stat().st_mode & 0o111
@@ -528,8 +974,8 @@ def test_a_service_with_the_settings_that_are_there_is_not_stale(host: Host, sta
     host.runner().settings()
     pid = start("/bin/sleep", "60", **{STAMP: _stamp(host)})
     unit = host.show(MainPID=str(pid), NeedDaemonReload="no")
-    assert host.runner().is_stale(UNIT, unit) is False
-    assert host.runner().is_stale(UNIT, {**unit, "NeedDaemonReload": "yes"}) is True
+    assert host.runner().is_stale(unit) is False
+    assert host.runner().is_stale({**unit, "NeedDaemonReload": "yes"}) is True
 
 
 @pytest.mark.parametrize(
@@ -548,8 +994,8 @@ def test_a_service_with_settings_of_before_is_stale(
     }
     changed = host.runner(**changes)
     changed.settings()
-    assert changed.differs(UNIT) == []
-    assert changed.is_stale(UNIT, unit) is True
+    assert changed.differs() == []
+    assert changed.is_stale(unit) is True
 
 
 def test_a_service_that_was_started_with_what_somebody_has_written_is_stale(
@@ -562,19 +1008,19 @@ def test_a_service_that_was_started_with_what_somebody_has_written_is_stale(
         "NeedDaemonReload": "no",
     }
     (host.folder / ".env").write_text("SOMETHING=else\n")
-    assert host.runner().is_stale(UNIT, unit) is True
+    assert host.runner().is_stale(unit) is True
 
 
 def test_a_service_that_somebody_else_has_started_is_stale(host: Host, start: Start) -> None:
     host.serve()
     host.runner().settings()
     unit = {"MainPID": str(start("/bin/sleep", "60")), "NeedDaemonReload": "no"}
-    assert host.runner().is_stale(UNIT, unit) is True
+    assert host.runner().is_stale(unit) is True
 
 
 def test_a_service_that_does_not_run_is_not_stale(host: Host) -> None:
     host.serve()
-    assert host.runner().is_stale(UNIT, {"MainPID": "0", "NeedDaemonReload": "no"}) is False
+    assert host.runner().is_stale({"MainPID": "0", "NeedDaemonReload": "no"}) is False
 
 
 def test_a_stamp_says_nothing_of_what_is_secret(host: Host) -> None:
@@ -588,7 +1034,7 @@ def test_a_stamp_says_nothing_of_what_is_secret(host: Host) -> None:
 
 def test_a_token_is_in_the_environment_and_no_argument(host: Host) -> None:
     host.install()
-    (host.folder / "config.sh").write_text('#!/bin/sh\necho "$*"; env\n')
+    host.config('echo "$*"; env')
     runner = host.runner(
         config=["--name", "pi"], token=GIVEN, environment=["https_proxy=http://proxy"]
     )
@@ -600,8 +1046,7 @@ def test_a_token_is_in_the_environment_and_no_argument(host: Host) -> None:
 
 
 def test_what_a_program_says_when_it_fails_is_told_without_the_token(host: Host) -> None:
-    (host.folder / "config.sh").write_text(f"#!/bin/sh\necho one; echo bad {GIVEN}; exit 3\n")
-    (host.folder / "config.sh").chmod(0o755)
+    host.config(f"echo one; echo bad {GIVEN}; exit 3")
     with pytest.raises(
         StepError, match=r"^config\.sh has ended with status 3: one / bad …$"
     ) as failure:
@@ -609,18 +1054,45 @@ def test_what_a_program_says_when_it_fails_is_told_without_the_token(host: Host)
     assert GIVEN not in str(failure.value)
 
 
-def test_a_program_that_does_not_end_is_told(host: Host) -> None:
-    (host.folder / "config.sh").write_text("#!/bin/sh\nexec sleep 60\n")
-    (host.folder / "config.sh").chmod(0o755)
+def test_a_program_that_does_not_end_is_killed_with_what_it_has_started(host: Host) -> None:
+    host.config("sleep 60 & echo $! > started; wait")
     with pytest.raises(StepError, match=r"config\.sh has not ended within 1 s"):
         host.runner(seconds=1).configure()
+    started = Path("/proc") / (host.folder / "started").read_text().strip() / "stat"
+    for _try in range(100):
+        # Whoever is to wait for it may be slow.
+        if not started.exists() or ") Z " in started.read_text():
+            return
+        time.sleep(0.05)
+    pytest.fail("it goes on")
+
+
+def test_a_program_that_cannot_be_run_is_told(host: Host) -> None:
+    with pytest.raises(StepError, match=r"^config\.sh cannot be run: \[Errno 2\] No such file"):
+        host.runner().configure()
+
+
+def test_what_a_registration_that_was_cut_off_has_left_goes_before_the_next(host: Host) -> None:
+    _before(host)
+    host.config("ls -A")
+    said = host.runner().configure()["said"].split()
+    assert {*CONFIGURATION[1:], *MIGRATED} & set(said) == set()
 
 
 def test_what_is_forgotten_is_gone_even_without_a_program(host: Host) -> None:
-    host.configure()
-    (host.folder / ".credentials_migrated").touch()
+    _before(host)
     host.runner().forget()
-    assert sorted(path.name for path in host.folder.iterdir()) == ["bin", "svc.sh"]
+    assert sorted(path.name for path in host.folder.iterdir()) == [".service", "bin"]
+
+
+def test_what_is_forgotten_is_gone_even_without_its_user(host: Host, tmp_path: Path) -> None:
+    host.configure()
+    (host.folder / ".credentials").unlink()
+    (tmp_path / "of root").touch()
+    (host.folder / ".credentials").symlink_to(tmp_path / "of root")
+    host.runner(user="no-such-user").forget()
+    assert [path.name for path in host.folder.iterdir()] == ["bin"]
+    assert (tmp_path / "of root").exists()
 
 
 # The module.
@@ -659,14 +1131,14 @@ def test_a_look_changes_nothing_in_check_mode_and_without(run: Run, host: Host) 
 
 def test_no_step_is_done_in_check_mode(run: Run, host: Host) -> None:
     host.serve()
-    answer = run(github_runner_local.main, **_options(host, step="stop", _ansible_check_mode=True))
+    answer = run(github_runner_local.main, **_options(host, step="start", _ansible_check_mode=True))
     assert answer["failed"]
-    assert answer["msg"] == "the step stop changes something, and is not for check mode"
+    assert answer["msg"] == "the step start changes something, and is not for check mode"
     assert host.told == []
 
 
 def test_a_step_that_fails_says_why(run: Run, host: Host) -> None:
-    answer = run(github_runner_local.main, **_options(host, step="swap"))
+    answer = run(github_runner_local.main, **_options(host, step="upgrade"))
     assert answer["failed"]
     assert STAGED in answer["msg"]
 
@@ -677,3 +1149,25 @@ def test_each_step_is_one_of_the_runner_s(run: Run, host: Host) -> None:
     assert [step for step in steps if not callable(getattr(Runner, step, None))] == []
     answer = run(github_runner_local.main, **_options(host, step="dance"))
     assert f"value of step must be one of: {', '.join(steps)}, got: dance" in answer["msg"]
+
+
+def test_the_options_are_those_that_are_documented(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ToldError(Exception):
+        pass
+
+    def module(**options: Any) -> None:
+        raise ToldError(options)
+
+    monkeypatch.setattr(github_runner_local, "AnsibleModule", module)
+    with pytest.raises(ToldError) as told:
+        github_runner_local.main()
+    spec = told.value.args[0]["argument_spec"]
+    documented = yaml.safe_load(github_runner_local.DOCUMENTATION)["options"]
+    assert set(spec) == set(documented) == {"step", *host.runner().options}
+    for name, one in spec.items():
+        for key in ("type", "default", "choices", "elements"):
+            assert one.get(key) == documented[name].get(key), name
+        assert one.get("required", False) == documented[name].get("required", False), name
+    assert {name for name, one in spec.items() if one.get("no_log")} == {"environment", "token"}
