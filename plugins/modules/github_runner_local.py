@@ -278,6 +278,8 @@ class Runner:
                 "ephemeral": bool(said.get("ephemeral", False)),
                 "disable_update": bool(said.get("disableUpdate", False)),
             }
+            # Ansible takes no answer with what is no text.
+            json.dumps(wanted, ensure_ascii=False).encode()
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return {}
         return wanted if all(_has_content(folder / name) for name in rest) else {}
@@ -526,7 +528,7 @@ class Runner:
                 why = str(error) or repr(error)
             finally:
                 with contextlib.suppress(OSError):
-                    os.write(writer, why.encode()[:4000])
+                    os.write(writer, why.encode(errors="replace")[:4000])
                 os._exit(1 if why else 0)
         os.close(writer)
         with open(reader, errors="replace") as answer:
@@ -771,8 +773,7 @@ class Runner:
 
     def stage(self) -> dict[str, Any]:
         """Unpack a version beside what is there, which is not touched."""
-        # tar goes on from where it was read to, so no more is read than is asked for.
-        with Path(self.options["archive"]).open("rb", buffering=0) as archive:
+        with Path(self.options["archive"]).open("rb") as archive:
             found = hashlib.file_digest(archive, "sha256").hexdigest()
             if found != self.options["sha256"]:
                 raise StepError(
@@ -780,7 +781,8 @@ class Runner:
                     f" {self.options['sha256']}"
                 )
             self._have(self.folder)
-            archive.seek(0)
+            # For tar, which is given the descriptor.
+            os.lseek(archive.fileno(), 0, os.SEEK_SET)
 
             def act() -> None:
                 staged = self.folder / STAGED

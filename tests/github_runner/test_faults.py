@@ -391,5 +391,11 @@ def test_what_the_device_cannot_do_is_refused(pi: Pi) -> None:
     output = refused(pi, hook_started="/usr/local/lib/nowhere.sh")
     assert "pi has no file /usr/local/lib/nowhere.sh" in output
     output = refused(pi, user="pi", folder="/opt/pi", work_folder="/srv/pi/work")
-    assert "github_runner_user is pi, who is in the group sudo" in output
+    assert "github_runner_user is pi, an account that pi has for something else" in output
+    pi.run(f"gpasswd --add {USER} sudo")
+    try:
+        output = refused(pi)
+    finally:
+        pi.run(f"gpasswd --delete {USER} sudo")
+    assert f"github_runner_user is {USER}, who is in the group sudo" in output
     assert state(pi) == before

@@ -54,7 +54,12 @@ LONG = "until [ -e go ]; do sleep 0.1; done; rm go"
 END = f"install --owner={USER} /dev/null {WORK}/go"
 ASK = 'systemctl show --property=NRestarts --property=ActiveState "$1"'
 # Half of a swap of versions.
-HALF = f"cd {FOLDER}; install --directory --owner={USER} .next; mv bin config.sh .next; rm --recursive externals"
+HALF = f"""
+cd {FOLDER}
+install --directory --owner={USER} .next
+mv bin config.sh .next
+rm --recursive externals
+"""
 # So many files take their time to be removed. A job with containers leaves some that are root's.
 CROWD = f"""
 mkdir -p {FOLDER}/externals/crowd

@@ -245,6 +245,7 @@ def test_what_is_only_there_when_it_is_true(host: Host) -> None:
         *[b"", b"\xef\xbb\xbf{", b"[]", b"{}", b"null", b"\xff\xfe\x00", b'{"agentId": "x"}'],
         # What a job may write to have the look fail.
         *[b'{"agentId": Infinity}', b"[" * 500_000],
+        json.dumps({**SAID, "agentName": "\ud800"}).encode(),
     ],
 )
 def test_a_broken_configuration(host: Host, content: bytes) -> None:
@@ -537,8 +538,14 @@ def test_what_goes_wrong_as_the_user_is_told(host: Host) -> None:
 
     with pytest.raises(StepError, match=r"^\[Errno 28\] No space left on device$"):
         host.runner().inside(act)
+
+    def tell() -> None:
+        raise StepError("no text: \udcff")
+
     with pytest.raises(StepError, match=r"^SystemExit\(\)$"):
         host.runner().inside(end)
+    with pytest.raises(StepError, match=r"^no text: \?$"):
+        host.runner().inside(tell)
 
 
 def test_what_goes_on_for_ever_as_the_user_is_ended(
