@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -124,11 +125,15 @@ def install_packages(*names: str) -> None:
     # On trixie the Docker client is but recommended by docker.io.
     install = "apt-get -o DPkg::Lock::Timeout=300 install -qy --install-recommends"
     script = f'apt-get update -q && exec {install} "$@"'
-    step(
-        f"Install {' '.join(names)} from the distribution",
-        [*sudo(), "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", script, "-", *names],
-        by_hand,
-    )
+    CACHE.mkdir(exist_ok=True)
+    # apt-get update does not wait for another one, as several checks at a time begin with it.
+    with (CACHE / "packages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        step(
+            f"Install {' '.join(names)} from the distribution",
+            [*sudo(), "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", script, "-", *names],
+            by_hand,
+        )
 
 
 def install_chromium() -> None:
