@@ -14,7 +14,7 @@ import yaml
 
 from tests.lab import device as lab
 from tests.lab import runner
-from tests.lab.github import GitHub
+from tests.lab.github import GitHub, Runner
 from tests.play import Play, run_playbook
 
 ROLE = "rpi_camera.fleet.github_runner"
@@ -221,6 +221,14 @@ class Pi:
         """Have it go out as without power, start it, and wait until it has booted."""
         lab.kill(self.group, self.name)
         lab.boot(self.group, self.name)
+
+    def runners(self) -> list[Runner]:
+        """Return what GitHub has registered, without the other Pi of the scenario."""
+        return [found for found in self.github.runners() if found.name != OLD]
+
+    def queue(self, *steps: str) -> int:
+        """Queue a job for it alone, and return its number."""
+        return self.github.queue_job(*steps, runner=self.github.runner(self.name).id)
 
     # What is on it.
 

@@ -74,7 +74,7 @@ def cut(pi: Pi, request: str, **variables: Any) -> str:
 def state(pi: Pi) -> list[str]:
     """Return what a refusal leaves alone: the process that listens, files, and what GitHub has."""
     files = f"cd {FOLDER}; sha256sum .runner .credentials .env .service .version *.sh"
-    return [pi.listener, pi.run(files), *map(str, pi.github.runners())]
+    return [pi.listener, pi.run(files), *map(str, pi.runners())]
 
 
 # The download.
@@ -230,7 +230,7 @@ def test_a_registration_whose_answer_is_lost_is_made_anew(pi: Pi) -> None:
     run = pi.apply(work_folder=OTHER)
     assert run.went_well, run.output
     assert pi.is_listening
-    assert len(pi.github.runners()) == 1
+    assert len(pi.runners()) == 1
 
 
 def test_without_github_a_version_stays_or_is_right(pi: Pi) -> None:
@@ -263,7 +263,7 @@ def test_without_github_a_configuration_that_was_lost_is_made_later(pi: Pi) -> N
     run = pi.apply()
     assert run.went_well, run.output
     assert pi.is_listening
-    assert [found.name for found in pi.github.runners()] == [PI]
+    assert [found.name for found in pi.runners()] == [PI]
 
 
 def test_without_github_a_removal_is_finished_later_and_so_is_a_registration(pi: Pi) -> None:
@@ -302,7 +302,7 @@ def test_without_github_a_removal_is_finished_later_and_so_is_a_registration(pi:
     run = pi.apply()
     assert run.went_well, run.output
     assert pi.is_listening
-    assert [found.name for found in pi.github.runners()] == [PI]
+    assert [found.name for found in pi.runners()] == [PI]
 
 
 # GitHub is slow, limits, or hides something.
@@ -340,7 +340,7 @@ def test_a_public_repository_is_refused_unless_that_is_permitted(pi: Pi) -> None
     assert state(pi) == before
     run = pi.apply(**public, allow_public=True)
     assert run.went_well, run.output
-    assert [found.scope for found in pi.github.runners()] == ["repos/octo/open"]
+    assert [found.scope for found in pi.runners()] == ["repos/octo/open"]
     assert pi.is_listening
 
 

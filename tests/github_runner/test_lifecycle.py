@@ -75,13 +75,13 @@ getent passwd | grep -- "$1" || :
 grep -- "$1" /etc/group /etc/subuid /etc/subgid || :
 systemctl list-units --all --plain --no-legend "*$1*"
 """
-FLEET = 4
+FLEET = 10
 
 
 @contextmanager
 def long_job(pi: Pi) -> Iterator[int]:
     """Have a job run, which ends well with this unless something ends it before."""
-    job = pi.github.queue_job(LONG)
+    job = pi.queue(LONG)
     eventually("it runs", lambda: pi.run("pgrep --full '[R]unner.Worker' || :"))
     pi.github.wait_for_runner(PI, busy=True)
     try:
@@ -123,7 +123,7 @@ def test_a_job_is_the_user_s_in_a_sandbox_and_between_its_hooks(pi: Pi) -> None:
         path="/opt/tools:/usr/bin:/bin",
     )
     assert run.went_well, run.output
-    job = pi.github.wait_for_job(pi.github.queue_job(*STEPS))
+    job = pi.github.wait_for_job(pi.queue(*STEPS))
     lines = [line for line in job.log.splitlines() if "has been configured by" not in line]
     assert lines == [f"before, as {USER}", *STEPS.values(), "after"]
     assert job.conclusion == "success"
@@ -284,7 +284,7 @@ def test_after_a_power_cut_it_listens_by_itself(pi: Pi) -> None:
     pi.github.wait_for_runner(PI)
     assert pi.is_listening
     assert pi.listener != listener
-    assert pi.github.wait_for_job(pi.github.queue_job("true")).conclusion == "success"
+    assert pi.github.wait_for_job(pi.queue("true")).conclusion == "success"
     assert pi.apply().play.changed == 0
 
 
@@ -302,7 +302,7 @@ def test_an_ephemeral_one_has_one_job_and_the_next_run_makes_the_next(pi: Pi) ->
         service = pi.service
         if turn == 0:
             assert pi.apply(ephemeral=True).play.changed == 0
-        job = pi.github.wait_for_job(pi.github.queue_job("echo $RUNNER_NAME"))
+        job = pi.github.wait_for_job(pi.queue("echo $RUNNER_NAME"))
         assert (job.conclusion, job.log) == ("success", f"{PI}\n")
         eventually("it ends", lambda: "=inactive" in pi.run(ASK, service))  # noqa: B023
         assert pi.run(ASK, service).splitlines() == ["NRestarts=0", "ActiveState=inactive"]
@@ -338,7 +338,7 @@ def test_two_runners_on_one_device_know_nothing_of_each_other(pi: Pi) -> None:
     assert run.went_well, run.output
     assert remains(pi, second.user) == []
     assert pi.listener == listener
-    assert [found.name for found in pi.github.runners()] == [PI]
+    assert [found.name for found in pi.runners()] == [PI]
 
 
 def test_a_fleet_downloads_an_archive_once(pi: Pi, tmp_path: Path) -> None:
@@ -355,12 +355,12 @@ def test_a_fleet_downloads_an_archive_once(pi: Pi, tmp_path: Path) -> None:
         assert run.went_well, run.output
         asked = [request.path for request in pi.github.requests(mark)]
         assert len([path for path in asked if "/releases/download/" in path]) == 1
-        online = {found.name for found in pi.github.runners() if found.status == "online"}
+        online = {found.name for found in pi.runners() if found.status == "online"}
         assert online == {PI, *names}
     finally:
         run = pi.apply(f"--forks={FLEET}", hosts=hosts, **each, state="absent")
     assert run.went_well, run.output
-    assert [found.name for found in pi.github.runners()] == [PI]
+    assert [found.name for found in pi.runners()] == [PI]
     assert remains(pi, *names) == []
 
 
@@ -378,7 +378,7 @@ def test_it_can_be_removed_whatever_is_left_of_it(pi: Pi, state: str) -> None:
     run = pi.apply(state="absent")
     assert run.went_well, run.output
     assert remains(pi, USER, "actions.runner") == []
-    assert pi.github.runners() == []
+    assert pi.runners() == []
 
 
 def test_it_can_be_removed_while_it_runs_and_again(pi: Pi) -> None:
@@ -393,7 +393,7 @@ def test_it_can_be_removed_while_it_runs_and_again(pi: Pi) -> None:
     run = pi.apply(state="absent")
     assert run.actions == ["uninstall_service", "unregister"], run.output
     assert remains(pi, USER, "actions.runner") == []
-    assert pi.github.runners() == []
+    assert pi.runners() == []
     run = pi.apply(state="absent")
     assert run.went_well, run.output
     assert run.play.changed == 0
@@ -413,7 +413,7 @@ def test_one_whose_device_is_gone_is_forgotten_from_here(the_pi: Pi, tmp_path: P
     the_pi.github.force(number, status="offline")
     run = the_pi.apply(hosts=hosts, state="forgotten")
     assert run.actions == ["delete"], run.output
-    assert "gone" not in [found.name for found in the_pi.github.runners()]
+    assert "gone" not in [found.name for found in the_pi.runners()]
     run = the_pi.apply(hosts=hosts, state="forgotten")
     assert run.went_well, run.output
     assert run.play.changed == 0

@@ -554,7 +554,7 @@ def test_settings_reach_the_jobs_and_the_unit(pi: Pi) -> None:
     run = went(pi.apply(**wanted))
     assert run.actions == ["settings", "restart"]
     assert agent(pi) == number
-    job = pi.github.wait_for_job(pi.github.queue_job("env; cat hooked"))
+    job = pi.github.wait_for_job(pi.queue("env; cat hooked"))
     assert job.conclusion == "success", job.log
     for line in (
         "COLOUR=green",

@@ -38,7 +38,8 @@ BUILT = datetime(2026, 8, 17, tzinfo=UTC)
 USER = "nobody"
 PATIENCE = 20.0
 ROOT_FOLDER = "/opt/runner"
-UNIT = "actions.runner.octo-camera.pi.service"
+# Beside the role's own, which may be there.
+UNIT = "actions.runner.octo-camera.walk.service"
 
 
 def until(what: str, holds: Callable[[], Any], seconds: float = PATIENCE) -> None:
@@ -906,7 +907,7 @@ ip route show default | cut -d ' ' -f 3
 """
 _CONFIGURE = """
 cd "$1"
-runuser -u pi -- ./config.sh --unattended --url "$2" --token good --name pi "${@:3}"
+runuser -u pi -- ./config.sh --unattended --url "$2" --token good --name walk "${@:3}"
 """
 
 
