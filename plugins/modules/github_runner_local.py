@@ -559,34 +559,31 @@ class Runner:
         if self.options["token"]:
             # Not an argument, which everybody on the device could read.
             environment["ACTIONS_RUNNER_INPUT_TOKEN"] = self.options["token"]
+        # With all that it has started, which would go on.
+        bounded = ["/usr/bin/timeout", "--signal=KILL", str(self.seconds)]
         try:
-            child = subprocess.Popen(
-                [str(self.folder / "config.sh"), *arguments],
+            done = subprocess.run(
+                [*bounded, str(self.folder / "config.sh"), *arguments],
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                check=False,
                 encoding="utf-8",
                 errors="replace",
-                start_new_session=True,
                 user=account.pw_uid,
                 group=account.pw_gid,
                 extra_groups=os.getgrouplist(self.user, account.pw_gid),
             )
         except OSError as error:
             raise StepError(f"config.sh cannot be run: {error}") from error
-        try:
-            said, _none = child.communicate(timeout=self.seconds)
-        except subprocess.TimeoutExpired as error:
-            # With what it has started, which would go on.
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            raise StepError(f"config.sh has not ended within {self.seconds} s") from error
-        if child.returncode != 0:
-            words = said.replace(self.options["token"] or "\0", "…")
-            raise StepError(f"config.sh has ended with status {child.returncode}: {_last(words)}")
-        return {"said": said}
+        if done.returncode == -signal.SIGKILL:
+            raise StepError(f"config.sh has not ended within {self.seconds} s")
+        if done.returncode != 0:
+            words = done.stdout.replace(self.options["token"] or "\0", "…")
+            raise StepError(f"config.sh has ended with status {done.returncode}: {_last(words)}")
+        return {"said": done.stdout}
 
     def configure(self) -> dict[str, Any]:
         """Register the runner."""
@@ -690,11 +687,10 @@ class Runner:
         if listeners:
             # Should nobody come back, it goes on.
             later = f"sleep {HOLD}; kill -CONT {' '.join(map(str, listeners))}"
-            subprocess.Popen(
-                ["/bin/sh", "-c", later],
+            subprocess.run(
+                ["/bin/sh", "-c", f"({later}) > /dev/null 2>&1 &"],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                check=False,
                 start_new_session=True,
             )
         return {"busy": False}
