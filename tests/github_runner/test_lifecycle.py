@@ -306,7 +306,7 @@ def test_an_ephemeral_one_has_one_job_and_the_next_run_makes_the_next(pi: Pi) ->
         assert (job.conclusion, job.log) == ("success", f"{PI}\n")
         eventually("it ends", lambda: "=inactive" in pi.run(ASK, service))  # noqa: B023
         assert pi.run(ASK, service).splitlines() == ["NRestarts=0", "ActiveState=inactive"]
-        assert pi.github.runners(REPOSITORY) == []
+        assert pi.runners() == []
         assert pi.configuration is None
     assert len(numbers) == 3
 
