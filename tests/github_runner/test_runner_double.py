@@ -876,7 +876,7 @@ def unit_of(runner: Runner) -> str:
 
 
 def test_the_units_name(configured: Runner) -> None:
-    assert unit_of(configured) == UNIT
+    assert unit_of(configured) == "actions.runner.octo-camera.pi.service"
 
 
 def test_a_long_name_is_cut(runner: Runner) -> None:
