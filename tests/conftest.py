@@ -1,11 +1,12 @@
 """What tests share: where screenshots go, which device to look at, another server to deliver.
 
-Also a table of how long a stream was dark.
+Also a table of how long a stream was dark, and waiting for what is to come.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,14 @@ SWITCH = 3.0
 
 DarkTimes = dict[str, tuple[float, float | None]]
 Edit = Callable[[str, str, str], None]
+
+
+def eventually(what: str, condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for a condition, and fail when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.3)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

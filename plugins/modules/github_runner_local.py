@@ -431,10 +431,11 @@ class Runner:
     def _is_private(self, path: Path) -> bool:
         status = path.lstat()
         try:
-            owner = self._owner()
+            uid = self._owner()[0]
         except KeyError:
             return False
-        return (status.st_uid, status.st_gid) == owner and stat.S_IMODE(status.st_mode) == 0o600
+        # With that mode its group can do nothing.
+        return status.st_uid == uid and stat.S_IMODE(status.st_mode) == 0o600
 
     def _owns(self, top: Path) -> bool:
         """Whether a folder is the user's, and so is what lies in it."""

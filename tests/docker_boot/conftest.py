@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests.conftest import SWITCH, DarkTimes
-from tests.docker_boot.pi import FIRST, Pi, eventually
+from tests.conftest import SWITCH, DarkTimes, eventually
+from tests.docker_boot.pi import FIRST, Pi
 from tests.lab.registry import Registry
 from tests.lab.variants import width
 from tests.viewer import Watcher

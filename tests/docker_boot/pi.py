@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, eventually
 from tests.lab import device as lab
 from tests.lab.console import LabError
 from tests.lab.registry import TRUST, Registry
@@ -41,14 +40,6 @@ STATE = f"/var/lib/rpi_camera/docker_boot/{USE}.json"
 SICK_FOLDER = "/srv/sick"
 SMALL_CARD = "/mnt/small"
 FIRST = "good-1"
-
-
-def eventually(what: str, condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for a condition, and fail when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.docker_boot.pi import FIRST, OLD, SERVICE, USE, Pi, eventually
+from tests.conftest import eventually
+from tests.docker_boot.pi import FIRST, OLD, SERVICE, USE, Pi
 from tests.lab.variants import LAST_WORDS, width
 from tests.viewer import Viewer
 

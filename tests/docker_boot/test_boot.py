@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tests.conftest import DarkTimes
+from tests.conftest import DarkTimes, eventually
 from tests.docker_boot.conftest import Watching
-from tests.docker_boot.pi import FIRST, SERVICE, Pi, eventually
+from tests.docker_boot.pi import FIRST, SERVICE, Pi
 from tests.lab.registry import Registry
 from tests.lab.variants import width
 

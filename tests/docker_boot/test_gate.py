@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from tests.conftest import SWITCH
+from tests.conftest import SWITCH, eventually
 from tests.docker_boot.conftest import Watching
-from tests.docker_boot.pi import FIRST, SERVICE, UPDATE, USE, VARIABLES, Pi, eventually
+from tests.docker_boot.pi import FIRST, SERVICE, UPDATE, USE, VARIABLES, Pi
 from tests.lab.registry import Registry
 from tests.lab.variants import LAST_WORDS
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, eventually
 from tests.docker_boot.conftest import Watching
-from tests.docker_boot.pi import CONFIG, FIRST, PI, SERVICE, STATE, UPDATE, USE, Pi, eventually
+from tests.docker_boot.pi import CONFIG, FIRST, PI, SERVICE, STATE, UPDATE, USE, Pi
 from tests.lab import device as lab
 from tests.lab.registry import Registry
 from tests.lab.variants import width

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from tests.conftest import eventually
 from tests.docker_boot.conftest import Watching
-from tests.docker_boot.pi import FIRST, STATE, TAG, UPDATE, USE, Pi, eventually
+from tests.docker_boot.pi import FIRST, STATE, TAG, UPDATE, USE, Pi
 from tests.lab.registry import Registry
 from tests.lab.variants import width
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tests.conftest import eventually
 from tests.lab import device as lab
 from tests.lab import runner
 from tests.lab.github import GitHub, Runner
@@ -26,14 +27,9 @@ FOLDER = f"/opt/{USER}"
 HOME = f"/var/lib/{USER}"
 WORK = f"{HOME}/work"
 TIMEOUT = 300
-
-
-def eventually(what: str, condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for a condition, and fail when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.3)
+# A job that lasts until a test has it end.
+LONG = "until [ -e go ]; do sleep 0.1; done; rm go"
+END = f"install --owner={USER} /dev/null {WORK}/go"
 
 
 @dataclass(frozen=True)
@@ -267,3 +263,17 @@ class Pi:
         return bool(self.service and self.listener) and (
             self.run('systemctl is-active "$1" || :', self.service).strip() == "active"
         )
+
+
+@contextmanager
+def long_job(pi: Pi) -> Iterator[int]:
+    """Have a job run, which ends well with this unless something ends it before."""
+    job = pi.queue(LONG)
+    eventually("it runs", lambda: pi.run("pgrep --full '[R]unner.Worker' || :"))
+    pi.github.wait_for_runner(PI, busy=True)
+    try:
+        yield job
+    finally:
+        pi.run(END)
+        done = pi.github.wait_for_job(job)
+    assert done.conclusion == "success"

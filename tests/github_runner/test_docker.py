@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.github_runner.pi import OLD, PI, USER, Pi
+from tests.github_runner.pi import FOLDER, OLD, PI, USER, Pi, long_job
 
 ENGINE = f"{USER}-docker.service"
 # A program that needs nothing else, for an image that begins with nothing.
@@ -22,6 +22,26 @@ docker run --rm --volume "$PWD:/w" --volume /tmp:/t own \\
     /bin/busybox sh -c '/bin/busybox cat /t/from-the-job; /bin/busybox echo made > /w/made'
 stat --format='%U made it' made
 docker run --rm --volume /:/host own /bin/busybox ls /host/root/.ssh || echo no-root
+"""
+# An empty image of a name, made on a day.
+IMAGE = """
+cd "$(mktemp --directory)"
+tar --create --file=layer.tar --files-from=/dev/null
+layer=sha256:$(sha256sum layer.tar | cut --delimiter=' ' --fields=1)
+cat > config.json <<END
+{"architecture": "amd64", "os": "linux", "config": {},
+ "created": "$(date --utc --date="$2" +%FT%TZ)",
+ "rootfs": {"type": "layers", "diff_ids": ["$layer"]}}
+END
+cat > manifest.json <<END
+[{"Config": "config.json", "RepoTags": ["$1:1"], "Layers": ["layer.tar"]}]
+END
+tar --create manifest.json config.json layer.tar | docker load
+"""
+CLEAN = f"""
+systemctl start github-runner-clean-{USER}.service
+ls {FOLDER}/_diag
+docker image ls --format '{{{{.Repository}}}}'
 """
 
 
@@ -81,3 +101,18 @@ def test_root_is_given_only_to_who_asks_for_it(pi: Pi) -> None:
     assert "docker" not in pi.run(f"id --name --groups {USER}").split()
     assert pi.apply().went_well
     assert "docker" not in work_of(pi, "id --name --groups").split()
+
+
+def test_what_is_old_is_removed_but_not_while_a_job_runs(pi: Pi) -> None:
+    pi.run('systemctl is-active --quiet "$1"', f"github-runner-clean-{USER}.timer")
+    engine = f"export DOCKER_HOST=unix:///run/{USER}-docker/docker.sock"
+    for name, made in {"older": "15 days ago", "younger": "13 days ago"}.items():
+        pi.run(f"{engine}\n{IMAGE}", name, made)
+        pi.run(f"install --owner={USER} /dev/null {FOLDER}/_diag/$1.log", name)
+        pi.run(f'touch --date="$2" {FOLDER}/_diag/$1.log', name, made)
+    with long_job(pi):
+        left = pi.run(f"{engine}\n{CLEAN}").split()
+        assert {"older.log", "younger.log", "older", "younger"} <= set(left)
+    left = pi.run(f"{engine}\n{CLEAN}").split()
+    assert {"younger.log", "younger"} <= set(left)
+    assert not {"older.log", "older"} & set(left)

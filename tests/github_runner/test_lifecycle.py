@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import eventually
 from tests.github_runner.pi import (
     ANCIENT,
     FOLDER,
@@ -23,7 +22,7 @@ from tests.github_runner.pi import (
     USER,
     WORK,
     Pi,
-    eventually,
+    long_job,
 )
 from tests.lab import device as lab
 from tests.lab import runner
@@ -49,9 +48,6 @@ STEPS = {
     "grep NoNewPrivs /proc/self/status": "NoNewPrivs:\t1",
     "grep CapBnd /proc/self/status": "CapBnd:\t0000000000000000",
 }
-# A job that lasts until a test has it end.
-LONG = "until [ -e go ]; do sleep 0.1; done; rm go"
-END = f"install --owner={USER} /dev/null {WORK}/go"
 ASK = 'systemctl show --property=NRestarts --property=ActiveState "$1"'
 # Half of a swap of versions.
 HALF = f"""
@@ -76,20 +72,6 @@ grep -- "$1" /etc/group /etc/subuid /etc/subgid || :
 systemctl list-units --all --plain --no-legend "*$1*"
 """
 FLEET = 10
-
-
-@contextmanager
-def long_job(pi: Pi) -> Iterator[int]:
-    """Have a job run, which ends well with this unless something ends it before."""
-    job = pi.queue(LONG)
-    eventually("it runs", lambda: pi.run("pgrep --full '[R]unner.Worker' || :"))
-    pi.github.wait_for_runner(PI, busy=True)
-    try:
-        yield job
-    finally:
-        pi.run(END)
-        done = pi.github.wait_for_job(job)
-    assert done.conclusion == "success"
 
 
 def journal(pi: Pi) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.github_runner.pi import FOLDER, HOME, NEWEST, OLD, PI, USER, WORK, Pi, Run, eventually
+from tests.conftest import ROOT, eventually
+from tests.github_runner.pi import FOLDER, HOME, NEWEST, OLD, PI, USER, WORK, Pi, Run
 from tests.lab import device as lab
 from tests.lab.github import ORGANIZATION, REPOSITORY, Request
 

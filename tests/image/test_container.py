@@ -9,14 +9,14 @@ import io
 import json
 import signal
 import tarfile
-import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.conftest import eventually
 from tests.image.conftest import BASE, GROUP, HUB, IMAGE, LOGIN, Site, on
 from tests.lab import device as lab
 from tests.lab.camera_image import PAYLOAD
@@ -94,14 +94,6 @@ def seen() -> None:
     assert len({part.jpeg for part in parts}) == len(parts)
 
 
-def eventually(what: str, condition: Callable[[], bool]) -> None:
-    """Wait for a condition, and fail when it does not come."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
-        time.sleep(0.5)
-
-
 @pytest.fixture
 def container(first: str) -> Iterator[None]:
     """Run the image under what run_options.py prints on the Pi, and under nothing else."""
@@ -145,13 +137,15 @@ def test_the_real_picamera2_streams_and_the_container_may_do_nothing_else() -> N
 
 @pytest.mark.usefixtures("container")
 def test_the_health_check_lets_a_camera_sleep_and_says_when_it_is_lost() -> None:
-    eventually("Docker finds it healthy", lambda: told(".State.Health.Status") == "healthy")
+    eventually(
+        "Docker finds it healthy", lambda: told(".State.Health.Status") == "healthy", PATIENCE
+    )
     assert state() == "idle"
     with viewer() as connected:
         connected.first()
         on(HUB, f"touch {FREEZE}/freeze")
         connected.first(live=False)
-        eventually("it is told to be lost", lambda: state() == "lost")
+        eventually("it is told to be lost", lambda: state() == "lost", PATIENCE)
         ask = f"docker exec {NAME} python -m camera_server.health"
         words = on(HUB, f"{ask} && echo well || :")
         assert "no frame for" in words

@@ -473,7 +473,7 @@ def _camera(sensor: str | None, detected: bool = True) -> dict[str, object]:
             {"cameras": [_camera("imx708"), _camera("imx477"), _camera("imx708")]},
             ["b", "a", "camera", "imx477", "imx708"],
         ),
-        ({"cameras": [_camera(None)]}, ["b", "a", "camera", "unknown"]),
+        ({"cameras": [_camera(None)]}, ["b", "a", "camera"]),
         (
             {"cameras": [_camera("HD Webcam, front")]},
             ["b", "a", "camera", "HD-Webcam-front"],
