@@ -23,6 +23,7 @@ from ansible_collections.rpi_camera.fleet.plugins.plugin_utils import (
     _runner_plan,
 )
 
+UNITS = "/etc/systemd/system"
 LOCAL = "rpi_camera.fleet.github_runner_local"
 SPEC: dict[str, dict[str, Any]] = {
     "url": {"type": "str", "required": True},
@@ -58,6 +59,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "ready_seconds": {"type": "int", "default": 120},
     "allow_public": {"type": "bool", "default": False},
 }
+NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,63}")
 ARCHITECTURES = {"aarch64": "arm64", "x86_64": "x64"}
 # GitHub gives these by itself, by the archive; in any case of letters.
 FIXED_LABELS = ("self-hosted", "linux", "arm64", "arm", "x64")
@@ -108,8 +110,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._github: _github.GitHub | None = None
         self._groups: list[_github.Group] = []
         self._registration_token = (wanted["registration_token"], float("inf"))
-        # The ID that `.runner` has, and the version that was staged.
+        # The ID and the name that `.runner` has, and the version that was staged.
         self._own: int | None = None
+        self._called = str(wanted["name"])
         self._version = ""
         kinds = [name for name in ("token", "app_id", "registration_token") if wanted[name]]
         if len(kinds) != 1:
@@ -118,6 +121,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 " and registration_token"
             )
         self._scope = _github.Scope.of(wanted["url"])
+        if not NAME.fullmatch(wanted["name"]):
+            raise ValueError(
+                f"name is {wanted['name']!r}; allowed are 1 to 64 letters, digits, dots,"
+                " underscores and hyphens, with no hyphen at the beginning"
+            )
         self._labels = {label for label in wanted["labels"] if label.lower() not in FIXED_LABELS}
         self._pinned = bool(wanted["archive"]) or wanted["version"] != "latest"
         if wanted["group"] and self._scope.repository:
@@ -166,7 +174,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if answer.get("failed") or answer.get("unreachable"):
             if answer.get("unreachable"):
                 self._result["unreachable"] = True
-            raise ValueError(f"{step}: {answer.get('msg', 'failed')}")
+            raise ValueError(f"{step}: {answer.get('msg') or 'it has failed; -vvv shows how'}")
         return answer
 
     def _unit_name(self) -> str:
@@ -184,7 +192,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Return what is on the device, and fail where its clock would make all else fail."""
         asked = time.time()
         found: dict[str, Any] = self._local("look")["found"]
-        self._own = (found["configuration"] or {}).get("id")
+        said = found["configuration"] or {}
+        self._own, self._called = said.get("id"), said.get("name", self._wanted["name"])
         off = max(asked - found["time"], found["time"] - time.time())
         if off > CLOCK_LIMIT:
             raise ValueError(
@@ -276,8 +285,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             )
         if found["others"]:
             raise ValueError(
-                f"user is {self._wanted['user']}, as whom {found['others'][0]} runs, which is"
-                " another runner; allowed is a user for each"
+                f"github_runner_user is {self._wanted['user']}, as whom {found['others'][0]} runs,"
+                " a runner in another folder; allowed is a user for each, and one that is to have"
+                " another folder has to be removed first"
+            )
+        if found["unit"] and found["told_user"] == self._wanted["user"] != found["unit"]["User"]:
+            raise ValueError(
+                f"a file in {UNITS}/{found['units'][0]}.d has the unit run as"
+                f" {found['unit']['User'] or 'root'}; remove it"
             )
         registered = self._wait_for_lag(found, self._registered())
         self._refuse_public()
@@ -333,7 +348,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if self._github.repository_is_public():
                 raise ValueError(
                     f"{self._scope.web} is public: whoever opens a pull request there can have the"
-                    " device run programs. allow_public is what permits it"
+                    " device run programs. github_runner_allow_public is what permits it"
                 )
             return
         self._groups = self._github.groups()
@@ -342,7 +357,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise ValueError(
                 f"the runner group {group.name} of {self._scope.web} is open to public"
                 " repositories: whoever opens a pull request there can have the device run"
-                " programs. Close it, name another group, or permit it by allow_public"
+                " programs. Close it, name another group, or permit it by"
+                " github_runner_allow_public"
             )
 
     def _group(self) -> _github.Group | None:
@@ -353,7 +369,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         if name and self._groups and found is None:
             raise ValueError(
-                f"group is {name}; {self._scope.web} has"
+                f"github_runner_group is {name}; {self._scope.web} has"
                 f" {', '.join(one.name for one in self._groups)}"
             )
         return found
@@ -373,8 +389,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return
         if {"replace", "reconfigure", "forget"} & set(plan):
             raise ValueError(
-                f"name is {registered.name}, and at {self._scope.web} another machine is online by"
-                f" it (its ID is {registered.id}); give this one another name, or remove that one"
+                f"github_runner_name is {registered.name}, and at {self._scope.web} another machine"
+                f" is online by it (its ID is {registered.id}); give this one another name, or"
+                " remove that one"
             )
 
     def _upgrade(self, found: dict[str, Any]) -> str:
@@ -487,7 +504,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._result.setdefault("warnings", []).append(
                 f"The runner {found['version']} on {self._wanted['name']} was built"
                 f" {days:.0f} days ago. GitHub gives no jobs to one that has not taken a newer"
-                f" release within {FRESH_DAYS} days: raise the version"
+                f" release within {FRESH_DAYS} days: raise github_runner_version"
             )
 
     def _stage(self, architecture: str) -> None:
@@ -530,7 +547,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             )
         if given and release.sha256 and given != release.sha256:
             raise ValueError(
-                f"sha256 is {given}, and GitHub says {release.sha256} of {release.filename}"
+                f"github_runner_sha256 is {given}, and GitHub says {release.sha256} of"
+                f" {release.filename}"
             )
         return _github.Release(
             release.version, release.url, release.filename, given or release.sha256
@@ -598,11 +616,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 self._local("release")
             if time.monotonic() > deadline:
                 raise ValueError(
-                    f"{self._wanted['name']} is busy with a job, and has been for"
+                    f"{self._called} is busy with a job, and has been for"
                     f" {self._wanted['drain_seconds']} s; nothing that runs was touched. Run this"
-                    " again later, or wait longer: drain_seconds"
+                    " again later, or wait longer: github_runner_drain_seconds"
                 )
-            self._display.display(f"{self._wanted['name']} is busy with a job; waiting for its end")
+            self._display.display(f"{self._called} is busy with a job; waiting for its end")
             time.sleep(min(LONG_PAUSE, max(PAUSE, deadline - time.monotonic())))
 
     def _is_busy(self) -> bool:
@@ -639,9 +657,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Wait for what was stopped here; what is online then is another machine."""
         if registered := self._is_elsewhere():
             raise ValueError(
-                f"name is {registered.name}, and at {self._scope.web} another machine is online"
-                f" by it (its ID is {registered.id}); give this one another name, or remove"
-                " that one"
+                f"github_runner_name is {registered.name}, and at {self._scope.web} another machine"
+                f" is online by it (its ID is {registered.id}); give this one another name, or"
+                " remove that one"
             )
 
     def _reconfigure(self, found: dict[str, Any]) -> None:
@@ -820,8 +838,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return
         if registered.online:
             raise ValueError(
-                f"{registered.name} is online at {self._scope.web}, so it is not gone; the state"
-                " absent removes it from the device too"
+                f"{registered.name} is online at {self._scope.web}, so it is not gone;"
+                " github_runner_state: absent removes it from the device too"
             )
         self._result |= {
             "changed": True,

@@ -164,6 +164,10 @@ PRIVATE = (*CONFIGURATION, *MIGRATED, ".env", ".path")
 UNIT_NAME = re.compile(r"actions\.runner\.[A-Za-z0-9_.-]+\.service")
 # A version is replaced by the runner itself as bin.VERSION, to which bin is a link then.
 UPDATED = re.compile(r"(?:bin|externals)\.([0-9]+\.[0-9]+\.[0-9]+)")
+# By any of these a folder is a runner's.
+MARKS = {"config.sh", "run.sh", ".runner", ".credentials"}
+# The mode of the runner's folders.
+CLOSED = 0o750
 # In bytes: no file that is read here is longer.
 LONGEST = 1_000_000
 # In seconds: how long what is done in the folder may take; a job may have put anything there.
@@ -219,6 +223,8 @@ class Runner:
             "service": self.service(),
             "units": units,
             "unit": unit,
+            # As whom its file says that it runs; another one may have the last word.
+            "told_user": "".join(_values(UNITS / units[0], "User")[-1:]) if unit else "",
             "listeners": self.processes("Runner.Listener"),
             "workers": self.processes("Runner.Worker"),
             "heard": self.heard(unit),
@@ -258,8 +264,6 @@ class Runner:
     def configuration(self, folder: Path, rest: tuple[str, ...]) -> dict[str, Any] | None:
         """Return what `.runner` says; None if it is not there, nothing in it if it is broken.
 
-        It begins with a byte order mark, which json does not take.
-
         Args:
             folder: where it is.
             rest: what `config.sh` writes beside it; if any is missing, it was cut off.
@@ -269,7 +273,7 @@ class Runner:
         if not os.path.lexists(path):
             return None
         try:
-            said = json.loads((_text(path) or "").removeprefix("\ufeff"))
+            said = _json(path)
             wanted = {
                 "id": int(said["agentId"]),
                 "name": str(said["agentName"]),
@@ -280,9 +284,11 @@ class Runner:
             }
             # Ansible takes no answer with what is no text.
             json.dumps(wanted, ensure_ascii=False).encode()
+            # A power cut may have left zeros in what was written before it.
+            whole = all(isinstance(_json(folder / name), dict) for name in rest)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return {}
-        return wanted if all(_has_content(folder / name) for name in rest) else {}
+        return wanted if whole else {}
 
     def service(self) -> str:
         """Return what `.service` says; nothing if it is not there."""
@@ -368,7 +374,7 @@ class Runner:
             names.append(str(self.folder / "runsvc.sh"))
         tops = (self.folder, Path(self.options["work_folder"]))
         names += [
-            f"{top} (owner)"
+            f"{top} (owner or mode)"
             for top in tops
             if not self._owns(top) and (top != self.folder or top.exists())
         ]
@@ -438,11 +444,15 @@ class Runner:
         return status.st_uid == uid and stat.S_IMODE(status.st_mode) == 0o600
 
     def _owns(self, top: Path) -> bool:
-        """Whether a folder is the user's, and so is what lies in it."""
+        """Whether a folder is the user's and closed to others, and what lies in it is the user's.
+
+        What is further below is seen to when the folder is given.
+        """
         try:
             uid = self._owner()[0]
             with _opened(top) as folder:
-                return os.fstat(folder).st_uid == uid and all(
+                status = os.fstat(folder)
+                return (status.st_uid, stat.S_IMODE(status.st_mode)) == (uid, CLOSED) and all(
                     os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid == uid
                     for name in os.listdir(folder)
                 )
@@ -460,12 +470,13 @@ class Runner:
         if os.path.realpath(top) != str(top):
             raise StepError(f"{top} is a link, or is below one; allowed is a folder itself")
         with _opened(top) as folder:
-            # A disk of its own has only this in it; and a runner's folder has its programs.
+            # A disk of its own has only this in it; a runner's folder has what only runners have.
             there = set(os.listdir(folder)) - {"lost+found"}
-            is_runner = top == self.folder and (not there or "config.sh" in there)
+            is_runner = top == self.folder and (not there or bool(there & MARKS))
             if os.fstat(folder).st_uid != uid and there and not is_runner:
                 raise StepError(f"{top} holds what is not the runner's; allowed is an empty one")
             os.fchown(folder, uid, gid)
+            os.fchmod(folder, CLOSED)
             for _path, folders, files, inner in os.fwalk(".", dir_fd=folder):
                 for name in (*folders, *files):
                     status = os.stat(name, dir_fd=inner, follow_symlinks=False)
@@ -475,9 +486,17 @@ class Runner:
     def _have(self, top: Path) -> None:
         """Have a folder that is the user's, and so is what is in it."""
         if not top.exists():
-            top.mkdir(mode=0o750, parents=True)
+            top.mkdir(mode=CLOSED, parents=True)
         if not self._owns(top):
             self._give(top)
+
+    def _claim(self) -> None:
+        """Have the folder be the user's if both are there, before anything is done in it.
+
+        What is root's in it, or who has installed it by hand's, its user could not change.
+        """
+        if self.folder.exists() and self._has_user() and not self._owns(self.folder):
+            self._give(self.folder)
 
     def settings(self) -> dict[str, Any]:
         """Have the files be as they are wanted; a restart, if need be, is another step."""
@@ -588,6 +607,7 @@ class Runner:
 
     def configure(self) -> dict[str, Any]:
         """Register the runner."""
+        self._claim()
         # Left by a run that was cut off, whose registration is replaced.
         self._remove_inside(*CONFIGURATION[1:], *MIGRATED)
         return self._config("--unattended", *self.options["config"])
@@ -607,6 +627,7 @@ class Runner:
         """Stop the unit unless a job runs, and register anew; if that fails, all is as before."""
 
         def act() -> None:
+            self._claim()
             self._stop()
             try:
                 self.inside(self._set_aside)
@@ -617,6 +638,10 @@ class Runner:
                     raise
             except StepError:
                 for unit in self.units():
+                    # One that was installed by hand may be another user's, whose the files were.
+                    if self.user not in _values(UNITS / unit, "User"):
+                        _write(UNITS / unit, self._unit_text(unit), 0o644)
+                        _systemctl("daemon-reload")
                     _systemctl("start", unit)
                 raise
             self._uninstall()
@@ -646,11 +671,13 @@ class Runner:
 
     def unregister(self) -> dict[str, Any]:
         """Have the runner remove its registration."""
+        self._claim()
         return self._config("remove")
 
     def forget(self) -> dict[str, Any]:
         """Have the runner forget its registration, without GitHub; files that it left go too."""
         said = {}
+        self._claim()
         with contextlib.suppress(StepError, KeyError):
             said = self._config("remove", "--local")
         self._remove_inside(*CONFIGURATION, *MIGRATED)
@@ -665,8 +692,12 @@ class Runner:
         path = UNITS / unit
         if not UNIT_NAME.fullmatch(unit) or (_has_content(path) and not self._is_ours(path)):
             raise StepError(f"{path} is there, and is not this runner's")
+        self._claim()
         _write(path, self._unit_text(unit), 0o644)
         _systemctl("daemon-reload")
+        if (found := _unit(unit).get("User")) != self.user:
+            path.unlink()
+            raise StepError(f"a file in {path}.d has the unit run as {found or 'root'}; remove it")
         _systemctl("enable", unit)
         self.inside(lambda: _write(self.folder / ".service", f"{unit}\n", 0o644))
         return {}
@@ -707,12 +738,17 @@ class Runner:
         return self._unless_busy(self._uninstall)
 
     def _uninstall(self) -> None:
+        # What cannot be done is known before anything is stopped.
+        self._claim()
         self._stop()
+        self._remove_inside(".service")
         for unit in self.units():
             _systemctl("disable", unit)
             (UNITS / unit).unlink(missing_ok=True)
-            shutil.rmtree(UNITS / f"{unit}.d", ignore_errors=True)
-        self._remove_inside(".service")
+            (UNITS / f"{unit}.d" / DROP_IN).unlink(missing_ok=True)
+            # What somebody else has put there stays.
+            with contextlib.suppress(OSError):
+                (UNITS / f"{unit}.d").rmdir()
         _systemctl("daemon-reload")
 
     def _stop(self) -> None:
@@ -762,10 +798,10 @@ class Runner:
             time.sleep(0.3)
         if heard:
             return {"heard": True}
-        log = ("--quiet", "--no-pager", "--output=cat", "--lines=15", f"--unit={name}")
-        said = (
-            f"{name} is {unit.get('ActiveState', 'not there')}; {_last(_ask('journalctl', *log))}"
-        )
+        log = ("journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=15")
+        # Its own words, if it has said any, and else what systemd says of it.
+        words = _ask(*log, f"_SYSTEMD_UNIT={name}").strip() or _ask(*log, f"--unit={name}")
+        said = f"{name} is {unit.get('ActiveState', 'not there')}; {_last(words)}"
         return {"heard": False, "said": said}
 
     def stage(self) -> dict[str, Any]:
@@ -890,6 +926,14 @@ def _text(path: Path) -> str | None:
         os.close(descriptor)
 
 
+def _json(path: Path) -> Any:
+    """Return what is in a file of JSON. Raise ValueError if that is none.
+
+    The runner writes a byte order mark before it, which json does not take.
+    """
+    return json.loads((_text(path) or "").removeprefix("\ufeff"))
+
+
 def _write(path: Path, content: str, mode: int) -> None:
     """Write a file as a whole or not at all; it belongs to who writes it."""
     new = path.with_name(f".{path.name}.new")
@@ -995,11 +1039,11 @@ def main() -> None:
     )
     runner = Runner(module.params)
     step = module.params["step"]
-    if step == "look":
-        module.exit_json(changed=False, found=runner.look())
-    if module.check_mode:
+    if module.check_mode and step != "look":
         module.fail_json(msg=f"the step {step} changes something, and is not for check mode")
     try:
+        if step == "look":
+            module.exit_json(changed=False, found=runner.look())
         answer = getattr(runner, step)()
     except (StepError, OSError, subprocess.TimeoutExpired, KeyError) as error:
         module.fail_json(msg=str(error))

@@ -163,7 +163,7 @@ def test_a_given_checksum_that_is_not_github_s_is_refused(pi: Pi) -> None:
     pi.run(f"echo {ANCIENT} > {FOLDER}/.version")
     before = state(pi)
     output = refused(pi, tasks="runner", sha256=WRONG)
-    assert f"sha256 is {WRONG}, and GitHub says " in output
+    assert f"github_runner_sha256 is {WRONG}, and GitHub says " in output
     assert runner.archive_name(NEWEST) in output
     assert state(pi) == before
 

@@ -118,7 +118,7 @@ def test_a_job_may_use_cameras_if_that_is_said_and_one_is_there(pi: Pi) -> None:
     run = pi.apply(camera=True, labels=["bench"])
     assert run.went_well, run.output
     labels = pi.github.runner(PI).custom_labels
-    assert {"bench", "camera"} < set(labels)
+    assert set(labels) == {"bench", "camera"}
     groups = pi.github.wait_for_job(pi.github.queue_job("id --groups --name", labels=["camera"]))
     assert "video" in groups.log.split()
     pi.run('mv "$1" "$1.away"', camera)
@@ -313,7 +313,7 @@ def test_two_runners_on_one_device_know_nothing_of_each_other(pi: Pi) -> None:
 
         run = pi.apply(name="pi-third", folder="/opt/third")
         assert not run.went_well
-        assert f"user is {USER}, as whom {pi.service} runs" in run.output
+        assert f"github_runner_user is {USER}, as whom {pi.service} runs" in run.output
         assert "allowed is a user for each" in run.output
     finally:
         run = pi.apply(**both, state="absent")

@@ -369,7 +369,9 @@ def test_a_name_that_is_another_s_is_taken_only_while_that_one_is_offline(pi: Pi
     other = pi.github.add_runner(PI, status="online")
     taken = pi.github.add_runner("taken", status="online")
     before, mark = lab.snapshot(pi.group, pi.name), pi.github.mark()
-    refused(pi.apply(), f"name is {PI}", "another machine is online by it", str(other.id))
+    refused(
+        pi.apply(), f"github_runner_name is {PI}", "another machine is online by it", str(other.id)
+    )
     assert lab.snapshot(pi.group, pi.name) == before
     assert changes(pi, mark) == []
     pi.github.force(other.id, status="offline")
@@ -378,7 +380,7 @@ def test_a_name_that_is_another_s_is_taken_only_while_that_one_is_offline(pi: Pi
 
     pi.github.force(other.id)
     listener, mark = pi.listener, pi.github.mark()
-    refused(pi.apply(name="taken"), "name is taken", "another machine", str(taken.id))
+    refused(pi.apply(name="taken"), "github_runner_name is taken", "another machine", str(taken.id))
     assert pi.listener == listener
     assert changes(pi, mark) == []
     assert pi.github.wait_for_runner(PI).id == other.id
@@ -426,7 +428,11 @@ def test_it_moves_to_another_repository_and_to_an_organization(pi: Pi) -> None:
     same = went(pi.apply(url=octo, group="Cameras", labels=["camera"]))
     assert same.play.changed == 0
     assert same.result["api_requests"] <= 3
-    refused(pi.apply(url=octo, group="Cellar"), "group is Cellar", "Default, Cameras, Attic")
+    refused(
+        pi.apply(url=octo, group="Cellar"),
+        "github_runner_group is Cellar",
+        "Default, Cameras, Attic",
+    )
     refused(pi.apply(url=octo, group="Anybody"), "Anybody", "open to public repositories")
     refused(pi.apply(url=github.url("octo/open")), "octo/open is public")
     assert changes(pi, mark) == []

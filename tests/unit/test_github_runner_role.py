@@ -564,6 +564,22 @@ def test_a_device_on_which_it_cannot_be_so_is_refused(
     assert bool(said) is bool(text)
 
 
+def test_a_variable_without_a_value_is_refused() -> None:
+    first = _templates(yaml.safe_load((ROLE / "tasks/preflight_variables.yml").read_text()))[0]
+    for nulls in ({}, {"name": None}, {"token": None, "name": None}):
+        given = {f"github_runner_{name}": value for name, value in {**GOOD, **nulls}.items()}
+        told = _made("__github_runner_nulls", **first["vars"], **given)
+        assert told == sorted(f"github_runner_{name}" for name in nulls)
+
+
+def test_who_is_not_root_is_refused_whatever_is_to_be_done() -> None:
+    _look, refusal = _templates(yaml.safe_load((ROLE / "tasks/look.yml").read_text()))
+    for is_root in (True, False):
+        look = {"stdout": json.dumps({**LOOK, "is_root": is_root})}
+        that = refusal["ansible.builtin.assert"]["that"]
+        assert _made(that, __github_runner_looked=look) is is_root
+
+
 @pytest.mark.parametrize(("home", "own"), [("/var/lib/github-runner", True), ("/home/pi", False)])
 def test_a_user_that_was_there_before_is_not_the_role_s(home: str, own: bool) -> None:
     look = {"stdout": json.dumps({"user": {**LOOK["user"], "home": home}})}
@@ -612,7 +628,7 @@ def test_an_engine_is_left_alone_unless_it_is_known_that_no_job_runs(
 
 def test_the_work_folder_may_be_missing_where_nothing_has_to_be_installed() -> None:
     # The module makes it.
-    (task,) = _templates(yaml.safe_load((ROLE / "tasks/look.yml").read_text()))
+    task, _refusal = _templates(yaml.safe_load((ROLE / "tasks/look.yml").read_text()))
     assert _made("folders", folders=task["vars"]["__github_runner_wanted"]["folders"]) == [
         "/var/lib/github-runner",
         "/var/lib/github-runner/work",

@@ -114,6 +114,7 @@ def memory() -> int:
 wanted = json.loads(sys.argv[1])
 user = ask_user(wanted["user"])
 found = {
+    "is_root": os.geteuid() == 0,
     "installed": ask_installed(wanted["packages"]),
     "user": user,
     "units": {unit: ask_systemd(unit) for unit in wanted["units"]},

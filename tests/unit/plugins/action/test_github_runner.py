@@ -87,6 +87,7 @@ def _found(**changes: Any) -> dict[str, Any]:
         "service": UNIT,
         "units": [UNIT],
         "unit": LISTENING,
+        "told_user": "runner",
         "listeners": [8],
         "workers": [],
         "heard": True,
@@ -339,7 +340,14 @@ def test_a_clock_may_be_a_little_off(world: World) -> None:
     ("found", "text"),
     [
         ({"architecture": "armv7l"}, "the device is armv7l; allowed are aarch64 and x86_64, 64"),
-        ({"others": ["b.service"]}, "user is runner, as whom b.service runs, which is another"),
+        (
+            {"others": ["b.service"]},
+            "github_runner_user is runner, as whom b.service runs, a runner in another",
+        ),
+        (
+            {"unit": {**LISTENING, "User": ""}},
+            f"a file in /etc/systemd/system/{UNIT}.d has the unit run as root; remove it",
+        ),
     ],
 )
 def test_a_device_on_which_it_cannot_be_is_refused(
@@ -347,6 +355,24 @@ def test_a_device_on_which_it_cannot_be_is_refused(
 ) -> None:
     world.found = _found(**found)
     assert world.run()["msg"].startswith(text)
+    assert world.steps == []
+
+
+def test_one_that_was_installed_by_hand_for_another_user_is_taken_over(world: World) -> None:
+    world.found = _found(unit={**LISTENING, "User": "pi"}, told_user="pi")
+    assert world.run()["actions"] == ["uninstall_service", "install_service", "start"]
+
+
+@pytest.mark.parametrize("name", ["", "my pi", "-pi", "n" * 65])
+def test_what_is_no_name_is_refused(world: World, name: str) -> None:
+    assert world.run(name=name)["msg"].startswith(f"name is {name!r}; allowed are 1 to 64 letters")
+    assert world.asked == []
+
+
+def test_a_step_that_breaks_is_told(world: World) -> None:
+    world.registered = None
+    world.answers["uninstall_service"] = {"failed": True}
+    assert world.run()["msg"] == "uninstall_service: it has failed; -vvv shows how"
 
 
 def test_a_step_that_fails_is_told_with_its_name(world: World) -> None:
@@ -469,7 +495,10 @@ def test_a_checksum_that_github_does_not_say_is_refused(world: World) -> None:
     world.found = BARE
     world.registered = None
     answer = world.run(sha256="cd" * 32)
-    assert answer["msg"] == f"sha256 is {'cd' * 32}, and GitHub says {SHA256} of x.tar.gz"
+    assert (
+        answer["msg"]
+        == f"github_runner_sha256 is {'cd' * 32}, and GitHub says {SHA256} of x.tar.gz"
+    )
     assert world.steps == []
 
 
@@ -477,7 +506,10 @@ def test_a_checksum_that_github_does_not_say_is_refused(world: World) -> None:
 
 
 OTHER = replace(REGISTERED, id=8)
-TAKEN = "name is pi, and at https://github.com/octo/camera another machine is online by it (its ID"
+TAKEN = (
+    "github_runner_name is pi, and at https://github.com/octo/camera another machine is online by"
+    " it (its ID"
+)
 
 
 @pytest.mark.parametrize("found", [BARE, _found(), _found(configuration={})])
@@ -534,7 +566,10 @@ def test_a_group_that_is_open_to_public_repositories_is_refused(
 def test_a_group_that_there_is_none_of_is_refused(world: World) -> None:
     world.groups = [Group(1, "Default", True, False), Group(2, "Cameras", False, False)]
     answer = world.run(url="https://github.com/octo", group="Camera")
-    assert answer["msg"] == "group is Camera; https://github.com/octo has Default, Cameras"
+    assert (
+        answer["msg"]
+        == "github_runner_group is Camera; https://github.com/octo has Default, Cameras"
+    )
 
 
 # What is done.
@@ -576,6 +611,11 @@ def test_a_job_is_waited_for_and_nothing_is_done_when_it_does_not_end(world: Wor
     assert "pi is busy with a job, and has been for 0 s; nothing that runs was" in answer["msg"]
     # It is not even held.
     assert world.names == ["stage"]
+
+
+def test_who_is_busy_is_told_by_the_name_that_it_has_so_far(world: World) -> None:
+    world.answers["hold"] = {"busy": True}
+    assert world.run(name="attic")["msg"].startswith("pi is busy with a job, and has been for")
 
 
 def test_a_job_that_github_has_not_told_of_yet_is_seen_on_the_device(world: World) -> None:
@@ -856,7 +896,7 @@ def test_a_device_that_is_gone_is_forgotten_without_asking_it(
 
 def test_a_device_that_is_online_is_not_forgotten(world: World) -> None:
     answer = world.run(state="forgotten")
-    assert answer["msg"].startswith(f"pi is online at {URL}, so it is not gone; the state absent")
+    assert answer["msg"].startswith(f"pi is online at {URL}, so it is not gone; github_run")
     assert world.asked == []
 
 

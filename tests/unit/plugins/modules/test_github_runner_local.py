@@ -77,8 +77,10 @@ class Host:
         for folder in (self.folder / "bin", self.units, self.bin, root / "work"):
             folder.mkdir(parents=True)
         self.work = root / "work"
+        for folder in (self.folder, self.work):
+            folder.chmod(0o750)
         self.program("systemctl", SYSTEMCTL)
-        (self.bin / "shown").touch()
+        self.show(User=USER)
         # What was given to the user.
         self.given: list[str] = []
 
@@ -154,9 +156,10 @@ class Host:
 
     @property
     def told(self) -> list[str]:
-        """What systemd was told."""
+        """What systemd was told, without what it was asked."""
         path = self.bin / "told"
-        return path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line for line in lines if not line.startswith("show ")]
 
 
 @pytest.fixture
@@ -257,8 +260,9 @@ def test_a_broken_configuration(host: Host, content: bytes) -> None:
 @pytest.mark.parametrize("name", CONFIGURATION[1:])
 def test_a_configuration_that_was_cut_off_is_broken(host: Host, name: str) -> None:
     host.configure()
-    (host.folder / name).write_text("")
-    assert host.runner().configuration(host.folder, CONFIGURATION[1:]) == {}
+    for content in ("", "\0" * 300, '{"scheme": "OA', "[]"):
+        (host.folder / name).write_text(content)
+        assert host.runner().configuration(host.folder, CONFIGURATION[1:]) == {}
     (host.folder / name).unlink()
     assert host.runner().configuration(host.folder, CONFIGURATION[1:]) == {}
 
@@ -450,13 +454,17 @@ def test_root_does_not_go_by_what_the_service_file_says(host: Host, said: str) -
     assert {line.split()[-1] for line in host.told} == {"daemon-reload", UNIT}
 
 
-def test_a_work_folder_that_is_a_link_is_refused(host: Host, tmp_path: Path) -> None:
+def test_a_work_folder_that_is_a_link_is_refused(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The runner's own folder is asked for before.
+    monkeypatch.setattr(Runner, "_claim", lambda _runner: None)
     target = tmp_path / "target"
     target.mkdir()
     (target / "file").touch()
     host.work.rmdir()
     host.work.symlink_to(target)
-    assert f"{host.work} (owner)" in host.runner().differs()
+    assert f"{host.work} (owner or mode)" in host.runner().differs()
     with pytest.raises(StepError, match=r"work is a link, or is below one; allowed is a folder"):
         host.runner().settings()
     assert host.given == []
@@ -716,6 +724,18 @@ def test_when_another_configuration_fails_the_one_of_before_runs_again(host: Hos
     assert (host.units / UNIT).exists()
 
 
+def test_what_another_user_has_run_runs_again_as_the_user_that_has_its_files_now(
+    host: Host,
+) -> None:
+    _before(host)
+    host.unit(user="pi")
+    host.config("exit 1")
+    with pytest.raises(StepError, match=r"^config\.sh has ended"):
+        host.runner().reconfigure()
+    assert f"\nUser={USER}\n" in (host.units / UNIT).read_text()
+    assert host.told[-2:] == ["daemon-reload", f"start {UNIT}"]
+
+
 def test_when_nothing_can_be_set_aside_what_ran_runs_again(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -802,6 +822,22 @@ def test_a_listener_that_nobody_comes_back_to_goes_on_by_itself(
     assert _becomes(listener, "S")
 
 
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [("Failed to connect.", "Failed to connect."), ("", "Started it. / Failed with result.")],
+)
+def test_why_it_does_not_listen_is_told_in_its_own_words(host: Host, own: str, said: str) -> None:
+    host.serve()
+    host.show(User=USER, ActiveState="activating")
+    host.program(
+        "journalctl",
+        f"#!/bin/sh\ncase $* in *_SYSTEMD_UNIT=*) echo '{own}' ;;"
+        " *) printf 'Started it.\\nFailed with result.\\n' ;; esac\n",
+    )
+    answer = host.runner(seconds=0).wait()
+    assert answer == {"heard": False, "said": f"{UNIT} is activating; {said}"}
+
+
 def test_nothing_is_held_where_nothing_listens(host: Host) -> None:
     assert host.runner().hold() == {"busy": False}
     assert host.runner().release() == {"busy": False}
@@ -881,6 +917,51 @@ def test_a_service_goes_with_what_was_added_to_it(host: Host) -> None:
     ]
 
 
+def test_what_somebody_has_added_to_a_service_stays(host: Host) -> None:
+    host.serve()
+    folder = host.units / f"{UNIT}.d"
+    folder.mkdir()
+    for name in (DROP_IN, "override.conf"):
+        (folder / name).touch()
+    host.runner().uninstall_service()
+    assert [path.name for path in folder.iterdir()] == ["override.conf"]
+    assert not (host.units / UNIT).exists()
+
+
+def test_a_service_that_would_run_as_somebody_else_is_not_installed(host: Host) -> None:
+    host.show(User="nobody")
+    with pytest.raises(StepError, match=rf"^a file in .*{UNIT}\.d has the unit run as nobody; rem"):
+        host.runner().install_service()
+    assert list(host.units.iterdir()) == []
+    assert host.told == ["daemon-reload"]
+
+
+@pytest.mark.usefixtures("stranger")
+def test_nothing_is_stopped_where_the_folder_cannot_be_the_user_s(host: Host) -> None:
+    host.serve()
+    (host.folder / "what is others'").touch()
+    for step in (host.runner().uninstall_service, host.runner().reconfigure):
+        with pytest.raises(StepError, match="runner holds what is not the runner's; allowed is"):
+            step()
+    assert host.told == []
+    assert (host.units / UNIT).exists()
+
+
+@pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize("step", ["uninstall_service", "install_service", "configure", "forget"])
+def test_the_folder_is_the_user_s_before_anything_is_done_in_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    host.install()
+    host.configure()
+    runner = host.runner()
+    monkeypatch.setattr(runner, "inside", lambda _act: host.given.append("inside"))
+    monkeypatch.setattr(runner, "_config", lambda *_arguments: {})
+    getattr(runner, step)()
+    assert {str(host.folder), f"{host.folder}/.runner", f"{host.folder}/bin"} <= set(host.given)
+    assert host.given[-1] == "inside"
+
+
 def test_a_unit_of_another_runner_that_a_copied_service_file_names_stays(
     host: Host, tmp_path: Path
 ) -> None:
@@ -930,6 +1011,18 @@ def test_settings_are_as_they_are_wanted_and_then_nothing_differs(host: Host) ->
     assert host.told == ["daemon-reload"]
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o777, 0o2750])
+def test_its_folders_are_closed_to_others(host: Host, mode: int) -> None:
+    runner = host.runner()
+    runner.settings()
+    for top in (host.folder, host.work):
+        top.chmod(mode)
+        assert runner.differs() == [f"{top} (owner or mode)"]
+        runner.settings()
+        assert runner.differs() == []
+        assert stat.S_IMODE(top.stat().st_mode) == 0o750
+
+
 def test_files_of_the_runner_are_its_user_s_alone(host: Host) -> None:
     _before(host)
     runner = host.runner()
@@ -951,7 +1044,7 @@ def test_files_of_the_runner_are_its_user_s_alone(host: Host) -> None:
 def test_a_work_folder_that_is_not_there_is_made(host: Host) -> None:
     host.work.rmdir()
     runner = host.runner()
-    assert f"{host.work} (owner)" in runner.differs()
+    assert f"{host.work} (owner or mode)" in runner.differs()
     runner.settings()
     assert host.work.is_dir()
     assert runner.differs() == []
@@ -1133,7 +1226,7 @@ def test_a_look_changes_nothing_in_check_mode_and_without(run: Run, host: Host) 
         assert answer["changed"] is False
         assert answer["found"]["configuration"] == FOUND
     assert sorted(host.folder.rglob("*")) == before
-    assert {line.partition(" ")[0] for line in host.told} == {"show"}
+    assert host.told == []
 
 
 def test_no_step_is_done_in_check_mode(run: Run, host: Host) -> None:
