@@ -64,6 +64,22 @@ seq 30000 | xargs touch
 """
 # Stop whatever swaps the versions once it has begun.
 FREEZE = f"until [ -e {FOLDER}/.next ]; do :; done; pkill --signal STOP --exact python3"
+# Has the runner of a unit and a folder be as people have it who have installed it for themselves,
+# once it has updated itself.
+BY_HAND = """
+systemctl stop "$1"
+cd "$2"
+mv bin bin.2.336.0
+ln --symbolic bin.2.336.0 bin
+rm .version
+sed --in-place s,/var/lib/attic/work,_work, .runner
+chown --recursive --no-dereference pi: .
+chmod 755 .
+rm --recursive "/etc/systemd/system/$1.d"
+sed --in-place s/^User=.*/User=pi/ "/etc/systemd/system/$1"
+systemctl daemon-reload
+systemctl start "$1"
+"""
 # What there is of users' runners by their names: files, whoever there is, and units.
 REMAINS = """
 find /etc /opt /run /var/lib -xdev -name "*$1*"
@@ -320,6 +336,31 @@ def test_two_runners_on_one_device_know_nothing_of_each_other(pi: Pi) -> None:
     assert run.went_well, run.output
     assert remains(pi, second.user) == []
     assert pi.listener == listener
+    assert [found.name for found in pi.runners()] == [PI]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_one_that_was_installed_by_hand_and_has_updated_itself_is_taken_over(
+    pi: Pi, state: str
+) -> None:
+    attic = replace(pi, user="attic")
+    chosen: dict[str, Any] = {"name": "pi-attic", "user": attic.user}
+    try:
+        run = pi.apply(**chosen)
+        assert run.went_well, run.output
+        pi.run(BY_HAND, attic.service, attic.folder)
+        pi.github.wait_for_runner("pi-attic")
+        run = pi.apply(**chosen, state=state)
+        assert run.went_well, run.output
+        if state == "present":
+            assert run.actions == ["reconfigure", "install_service", "start"]
+            assert attic.is_listening
+            assert pi.run(f"pgrep --full --uid {attic.user} Runner[.]Listener")
+            assert pi.apply(**chosen).play.changed == 0
+    finally:
+        run = pi.apply(**chosen, state="absent")
+    assert run.went_well, run.output
+    assert remains(pi, attic.user) == []
     assert [found.name for found in pi.runners()] == [PI]
 
 

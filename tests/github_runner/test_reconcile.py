@@ -27,6 +27,7 @@ systemctl disable --now --quiet "$unit"
 rm --recursive .service "/etc/systemd/system/$unit" "/etc/systemd/system/$unit.d"
 systemctl daemon-reload
 """
+TAKE = "chown --recursive --no-dereference root: .; chmod 755 ."
 FORGET = "rm .runner .credentials .credentials_rsaparams\n"
 # The unit runs, and what it has begun says nothing and asks nobody.
 DEAFEN = """
@@ -200,9 +201,9 @@ TO_BE_PRESENT = (
         "echo '{' > .runner; rm .service",
     ),
     Case(
-        "a power cut has left .credentials empty",
+        "a power cut has left zeros in .credentials",
         ("other", "broken", "none", "none"),
-        f"{UNINSTALL} : > .credentials",
+        f"{UNINSTALL} head --bytes=300 /dev/zero > .credentials",
     ),
     Case(
         "config.sh was cut off before .runner, and nothing is at GitHub",
@@ -228,7 +229,11 @@ TO_BE_PRESENT = (
         ("own", "right", "named", "none"),
         "echo actions.runner.octo-old.pi.service > .service",
     ),
-    Case(".service is lost", ("own", "right", "none", "listening"), "rm .service"),
+    Case(
+        ".service is lost, and all else is root's",
+        ("own", "right", "none", "listening"),
+        f"rm .service; {TAKE}",
+    ),
     Case("it has no service", ("own", "right", "none", "none"), UNINSTALL),
     Case("it was stopped", ("own", "right", "named", "down"), 'systemctl stop "$unit"'),
     Case(
@@ -251,7 +256,7 @@ TO_BE_ABSENT = (
     Case(
         "it is configured as something else",
         ("own", "wrong", "none", "none"),
-        f"{UNINSTALL} sed --in-place s,{WORK},/srv/elsewhere, .runner",
+        f"{UNINSTALL} sed --in-place s,{WORK},/srv/elsewhere, .runner; {TAKE}",
     ),
     Case("deleted at GitHub", ("none", "right", "named", "deaf"), at_github="deleted"),
 )
