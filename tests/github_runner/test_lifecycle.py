@@ -6,6 +6,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,11 @@ def journal(pi: Pi) -> str:
         ' _SYSTEMD_INVOCATION_ID="$(systemctl show --value --property=InvocationID "$1")"',
         pi.service,
     )
+
+
+def is_inactive(pi: Pi, service: str) -> bool:
+    """Return whether a unit has ended, and is not to begin again."""
+    return "ActiveState=inactive" in pi.run(ASK, service)
 
 
 def another(pi: Pi) -> str:
@@ -302,7 +308,7 @@ def test_an_ephemeral_one_has_one_job_and_the_next_run_makes_the_next(pi: Pi) ->
             assert pi.apply(ephemeral=True).play.changed == 0
         job = pi.github.wait_for_job(pi.queue("echo $RUNNER_NAME"))
         assert (job.conclusion, job.log) == ("success", f"{PI}\n")
-        eventually("it ends", lambda: "=inactive" in pi.run(ASK, service))  # noqa: B023
+        eventually("it ends", partial(is_inactive, pi, service))
         assert pi.run(ASK, service).splitlines() == ["NRestarts=0", "ActiveState=inactive"]
         assert pi.runners() == []
         assert pi.configuration is None

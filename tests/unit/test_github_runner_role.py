@@ -572,6 +572,28 @@ def test_a_variable_without_a_value_is_refused() -> None:
         assert told == sorted(f"github_runner_{name}" for name in nulls)
 
 
+@pytest.mark.parametrize(
+    ("facts", "fine"),
+    [
+        ({}, True),
+        ({"distribution_release": "bookworm", "architecture": "x86_64"}, True),
+        ({"architecture": "armv6l", "userspace_bits": "32"}, False),
+        ({"architecture": "armv7l", "userspace_bits": "32"}, False),
+        # A 64-bit kernel below a 32-bit system, as Raspberry Pi OS (32-bit) has it.
+        ({"userspace_bits": "32"}, False),
+        ({"distribution_release": "bullseye"}, False),
+        ({"distribution": "Ubuntu", "distribution_release": "noble"}, False),
+    ],
+)
+def test_a_system_that_no_runner_is_for_is_refused(facts: dict[str, str], fine: bool) -> None:
+    tasks = _templates(yaml.safe_load((ROLE / "tasks/preflight_device.yml").read_text()))
+    (refusal,) = [task for task in tasks if "not supported" in task["name"]]
+    pi = {"distribution": "Debian", "distribution_release": "trixie"}
+    all_ = {**pi, "architecture": "aarch64", "userspace_bits": "64", **facts}
+    conditions = refusal["ansible.builtin.assert"]["that"]
+    assert all(_made(one, ansible_facts=all_) for one in conditions) is fine
+
+
 def test_who_is_not_root_is_refused_whatever_is_to_be_done() -> None:
     _look, refusal = _templates(yaml.safe_load((ROLE / "tasks/look.yml").read_text()))
     for is_root in (True, False):
