@@ -9,6 +9,7 @@ the device. What is done when is in plugin_utils/_runner_plan.py.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -23,7 +24,6 @@ from ansible_collections.rpi_camera.fleet.plugins.plugin_utils import (
     _runner_plan,
 )
 
-UNITS = "/etc/systemd/system"
 LOCAL = "rpi_camera.fleet.github_runner_local"
 SPEC: dict[str, dict[str, Any]] = {
     "url": {"type": "str", "required": True},
@@ -108,11 +108,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Take the options apart; nothing is asked yet."""
         wanted = self._wanted
         self._github: _github.GitHub | None = None
+        # For where a runner was before.
+        self._clients: dict[_github.Scope, _github.GitHub] = {}
         self._groups: list[_github.Group] = []
         self._registration_token = (wanted["registration_token"], float("inf"))
-        # The ID and the name that `.runner` has, and the version that was staged.
-        self._own: int | None = None
-        self._called = str(wanted["name"])
+        # What `.runner` says, and the version that was staged.
+        self._said: dict[str, Any] = {}
         self._version = ""
         kinds = [name for name in ("token", "app_id", "registration_token") if wanted[name]]
         if len(kinds) != 1:
@@ -192,8 +193,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Return what is on the device, and fail where its clock would make all else fail."""
         asked = time.time()
         found: dict[str, Any] = self._local("look")["found"]
-        said = found["configuration"] or {}
-        self._own, self._called = said.get("id"), said.get("name", self._wanted["name"])
+        self._said = found["configuration"] or {}
         off = max(asked - found["time"], found["time"] - time.time())
         if off > CLOCK_LIMIT:
             raise ValueError(
@@ -289,10 +289,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 " a runner in another folder; allowed is a user for each, and one that is to have"
                 " another folder has to be removed first"
             )
-        if found["unit"] and found["told_user"] == self._wanted["user"] != found["unit"]["User"]:
+        if found["overrides"]:
             raise ValueError(
-                f"a file in {UNITS}/{found['units'][0]}.d has the unit run as"
-                f" {found['unit']['User'] or 'root'}; remove it"
+                f"{found['overrides'][0]} has the runner's unit run as somebody else than"
+                f" {self._wanted['user']}; remove that line from it"
             )
         registered = self._wait_for_lag(found, self._registered())
         self._refuse_public()
@@ -575,6 +575,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 self._local(step)
         self._local("settings")
         now = self._local("look")["found"]
+        self._said = now["configuration"] or {}
         is_stale = now["is_stale"] or (found["is_stale"] and not plan)
         if is_stale or ("restart" in steps and not upgrade):
             self._quietly("restart")
@@ -602,31 +603,47 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
         """
         deadline = time.monotonic() + self._wanted["drain_seconds"]
+        # A job can write what it likes there.
+        called = self._said.get("name", "")
+        called = called if NAME.fullmatch(called) else self._wanted["name"]
         while True:
             if not self._is_busy() and not self._local("hold")["busy"]:
                 # A job that GitHub has given before it was held is known there by now.
                 try:
                     is_busy = self._is_busy()
                     given = {} if is_busy else options()
-                except _github.GitHubError:
-                    self._local("release")
+                    if not is_busy and not self._local(step, **given)["busy"]:
+                        return
+                except (_github.GitHubError, ValueError):
+                    # What is still held goes on by itself if this fails, too.
+                    with contextlib.suppress(ValueError):
+                        self._local("release")
                     raise
-                if not is_busy and not self._local(step, **given)["busy"]:
-                    return
                 self._local("release")
             if time.monotonic() > deadline:
                 raise ValueError(
-                    f"{self._called} is busy with a job, and has been for"
+                    f"{called} is busy with a job, and has been for"
                     f" {self._wanted['drain_seconds']} s; nothing that runs was touched. Run this"
                     " again later, or wait longer: github_runner_drain_seconds"
                 )
-            self._display.display(f"{self._called} is busy with a job; waiting for its end")
+            self._display.display(f"{called} is busy with a job; waiting for its end")
             time.sleep(min(LONG_PAUSE, max(PAUSE, deadline - time.monotonic())))
 
     def _is_busy(self) -> bool:
         """Whether GitHub says that this device has a job."""
-        registered = self._registered()
-        return bool(registered and registered.id == self._own and registered.busy)
+        if self._said and not (self._is_here(self._said["url"]) and self._is_called()):
+            # It is another runner's name so far; where that cannot be asked, the device is.
+            try:
+                registered = self._related(self._said["url"]).runner_by_id(self._said["id"])
+            except (ValueError, _github.GitHubError):
+                return False
+        else:
+            registered = self._registered()
+        return bool(registered and registered.id == self._said.get("id") and registered.busy)
+
+    def _is_called(self) -> bool:
+        """Whether the runner has the name that is wanted, so far."""
+        return bool(self._said["name"] == self._wanted["name"])
 
     def _config(self, replaces: bool) -> list[str]:
         """Return the arguments of config.sh."""
@@ -690,7 +707,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise ValueError("a registration token cannot remove it")
         if (scope.host, scope.owner.lower()) != (self._scope.host, self._scope.owner.lower()):
             raise ValueError("the token is for another owner or host")
-        return self._client(scope)
+        if scope not in self._clients:
+            self._clients[scope] = self._client(scope)
+        return self._clients[scope]
 
     def _forget_aside(self, aside: dict[str, Any] | None) -> None:
         """Remove the registration of before, if it is another; it is of no use any more."""

@@ -129,7 +129,6 @@ import json
 import os
 import pwd
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -166,8 +165,9 @@ UNIT_NAME = re.compile(r"actions\.runner\.[A-Za-z0-9_.-]+\.service")
 UPDATED = re.compile(r"(?:bin|externals)\.([0-9]+\.[0-9]+\.[0-9]+)")
 # By any of these a folder is a runner's.
 MARKS = {"config.sh", "run.sh", ".runner", ".credentials"}
-# The mode of the runner's folders.
+# The mode of the runner's folders; and how deep in them files are given to their user.
 CLOSED = 0o750
+DEPTH = 100
 # In bytes: no file that is read here is longer.
 LONGEST = 1_000_000
 # In seconds: how long what is done in the folder may take; a job may have put anything there.
@@ -223,8 +223,7 @@ class Runner:
             "service": self.service(),
             "units": units,
             "unit": unit,
-            # As whom its file says that it runs; another one may have the last word.
-            "told_user": "".join(_values(UNITS / units[0], "User")[-1:]) if unit else "",
+            "overrides": self.overrides(),
             "listeners": self.processes("Runner.Listener"),
             "workers": self.processes("Runner.Worker"),
             "heard": self.heard(unit),
@@ -315,21 +314,42 @@ class Runner:
             if not self._is_ours(path) and self.user in _values(path, "User")
         ]
 
+    def _uids(self) -> set[int]:
+        """Return as whom it may run: its user, or who has installed it by hand."""
+        found = set()
+        for name in {user for unit in self.units() for user in _values(UNITS / unit, "User")}:
+            with contextlib.suppress(KeyError):
+                found.add(pwd.getpwnam(name).pw_uid)
+        with contextlib.suppress(OSError):
+            found.add(self.folder.lstat().st_uid)
+        # What root does there is no runner.
+        found.discard(0)
+        with contextlib.suppress(KeyError):
+            found.add(self._owner()[0])
+        return found
+
+    def overrides(self) -> list[str]:
+        """Return the files that somebody has put beside the unit, to have it run as another."""
+        folder = UNITS / f"{self.unit() or self.options['unit']}.d"
+        return [
+            str(path)
+            for path in sorted(folder.glob("*.conf"))
+            if path.name != DROP_IN and set(_values(path, "User")) - {self.user}
+        ]
+
     def processes(self, program: str) -> list[int]:
         """Return the processes that run a program of the folder's `bin`, or of one beside it.
 
         The runner's own update puts a `bin.VERSION` there, and makes `bin` a link to it.
         """
         found: list[int] = []
-        if not self._has_user():
-            return found
-        uid = self._owner()[0]
+        uids = self._uids()
         begin = f"{os.path.realpath(self.folder)}/bin"
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
-                if entry.stat().st_uid != uid:
+                if entry.stat().st_uid not in uids:
                     continue
                 words = (entry / "cmdline").read_text(errors="replace").split("\0")
             except OSError:
@@ -376,7 +396,8 @@ class Runner:
         names += [
             f"{top} (owner or mode)"
             for top in tops
-            if not self._owns(top) and (top != self.folder or top.exists())
+            if (top != self.folder or top.exists())
+            and not (self._owns(top) and (top != self.folder or self._is_closed()))
         ]
         return names
 
@@ -444,19 +465,28 @@ class Runner:
         return status.st_uid == uid and stat.S_IMODE(status.st_mode) == 0o600
 
     def _owns(self, top: Path) -> bool:
-        """Whether a folder is the user's and closed to others, and what lies in it is the user's.
+        """Whether a folder is the user's, and so is what lies in it.
 
         What is further below is seen to when the folder is given.
         """
         try:
             uid = self._owner()[0]
             with _opened(top) as folder:
-                status = os.fstat(folder)
-                return (status.st_uid, stat.S_IMODE(status.st_mode)) == (uid, CLOSED) and all(
-                    os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid == uid
+                entries = [
+                    os.stat(name, dir_fd=folder, follow_symlinks=False)
                     for name in os.listdir(folder)
+                ]
+                return os.fstat(folder).st_uid == uid and not any(
+                    _can_be_given(entry, uid) for entry in entries
                 )
         except (OSError, KeyError):
+            return False
+
+    def _is_closed(self) -> bool:
+        """Whether nobody but the user can come into the runner's folder, who can."""
+        try:
+            return stat.S_IMODE(self.folder.lstat().st_mode) == CLOSED
+        except OSError:
             return False
 
     def _give(self, top: Path) -> None:
@@ -472,31 +502,32 @@ class Runner:
         with _opened(top) as folder:
             # A disk of its own has only this in it; a runner's folder has what only runners have.
             there = set(os.listdir(folder)) - {"lost+found"}
-            is_runner = top == self.folder and (not there or bool(there & MARKS))
+            is_runner = top == self.folder and bool(not there or there & MARKS or self.units())
             if os.fstat(folder).st_uid != uid and there and not is_runner:
                 raise StepError(f"{top} holds what is not the runner's; allowed is an empty one")
-            os.fchown(folder, uid, gid)
-            os.fchmod(folder, CLOSED)
-            for _path, folders, files, inner in os.fwalk(".", dir_fd=folder):
-                for name in (*folders, *files):
-                    status = os.stat(name, dir_fd=inner, follow_symlinks=False)
-                    if status.st_uid != uid and (status.st_nlink == 1 or name in folders):
-                        os.chown(name, uid, gid, dir_fd=inner, follow_symlinks=False)
+            try:
+                _give_inside(folder, uid, gid, DEPTH)
+                os.fchown(folder, uid, gid)
+            except OSError as error:
+                raise StepError(f"{top} cannot be given to {self.user}: {error}") from error
 
     def _have(self, top: Path) -> None:
-        """Have a folder that is the user's, and so is what is in it."""
+        """Have a folder that is the user's, and so is what is in it; the runner's own is closed."""
         if not top.exists():
             top.mkdir(mode=CLOSED, parents=True)
         if not self._owns(top):
             self._give(top)
+        if top == self.folder and not self._is_closed():
+            with _opened(top) as folder:
+                os.fchmod(folder, CLOSED)
 
     def _claim(self) -> None:
         """Have the folder be the user's if both are there, before anything is done in it.
 
         What is root's in it, or who has installed it by hand's, its user could not change.
         """
-        if self.folder.exists() and self._has_user() and not self._owns(self.folder):
-            self._give(self.folder)
+        if self.folder.exists() and self._has_user():
+            self._have(self.folder)
 
     def settings(self) -> dict[str, Any]:
         """Have the files be as they are wanted; a restart, if need be, is another step."""
@@ -633,16 +664,16 @@ class Runner:
                 self.inside(self._set_aside)
                 try:
                     self.configure()
-                except StepError:
+                except Exception:
                     self.inside(self._put_back)
                     raise
-            except StepError:
+            except Exception:
                 for unit in self.units():
                     # One that was installed by hand may be another user's, whose the files were.
                     if self.user not in _values(UNITS / unit, "User"):
                         _write(UNITS / unit, self._unit_text(unit), 0o644)
-                        _systemctl("daemon-reload")
-                    _systemctl("start", unit)
+                        _run(["systemctl", "daemon-reload"])
+                    _run(["systemctl", "start", unit])
                 raise
             self._uninstall()
 
@@ -695,9 +726,6 @@ class Runner:
         self._claim()
         _write(path, self._unit_text(unit), 0o644)
         _systemctl("daemon-reload")
-        if (found := _unit(unit).get("User")) != self.user:
-            path.unlink()
-            raise StepError(f"a file in {path}.d has the unit run as {found or 'root'}; remove it")
         _systemctl("enable", unit)
         self.inside(lambda: _write(self.folder / ".service", f"{unit}\n", 0o644))
         return {}
@@ -740,8 +768,8 @@ class Runner:
     def _uninstall(self) -> None:
         # What cannot be done is known before anything is stopped.
         self._claim()
-        self._stop()
         self._remove_inside(".service")
+        self._stop()
         for unit in self.units():
             _systemctl("disable", unit)
             (UNITS / unit).unlink(missing_ok=True)
@@ -881,6 +909,35 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def _can_be_given(entry: os.stat_result, uid: int) -> bool:
+    """Whether something is not the user's, and has no second name, which may be elsewhere."""
+    return entry.st_uid != uid and (stat.S_ISDIR(entry.st_mode) or entry.st_nlink == 1)
+
+
+def _give_inside(folder: int, uid: int, gid: int, depth: int) -> None:
+    """Give what is in an open folder to a user, who may be changing it at the same time.
+
+    What is looked at is what is given, whatever has its name by then, and no link is followed.
+    """
+    for name in os.listdir(folder):
+        try:
+            entry = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:
+            continue
+        try:
+            status, path = os.fstat(entry), f"/proc/self/fd/{entry}"
+            if _can_be_given(status, uid):
+                os.chown(path, uid, gid)
+            if stat.S_ISDIR(status.st_mode) and depth:
+                inner = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    _give_inside(inner, uid, gid, depth - 1)
+                finally:
+                    os.close(inner)
+        finally:
+            os.close(entry)
+
+
 def _signal(process: int, how: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, how)
@@ -950,9 +1007,13 @@ def _write(path: Path, content: str, mode: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder; it may not be there."""
+    """Remove a file, a link or a folder, however deep or closed; it may not be there."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        if os.geteuid() != 0:
+            _run(["chmod", "--recursive", "u+rwx", str(path)])
+        done = _run(["rm", "--recursive", "--force", str(path)])
+        if done.returncode != 0:
+            raise StepError(_last(done.stdout))
     else:
         path.unlink(missing_ok=True)
 

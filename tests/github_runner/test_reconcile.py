@@ -218,9 +218,10 @@ TO_BE_PRESENT = (
     ),
     Case("deleted at GitHub", ("none", "right", "named", "deaf"), at_github="deleted"),
     Case(
-        "deleted at GitHub, and .service is lost",
+        "deleted at GitHub, and a job has put a closed folder in the place of .service",
         ("none", "right", "none", "deaf"),
-        "rm .service",
+        f"rm .service; install --directory --owner={USER} .service; cd .service;"
+        f" install --directory --owner={USER} --mode=0 a",
         "deleted",
     ),
     Case("the name is another's, offline", ("other", "right", "named", "deaf"), at_github="taken"),

@@ -654,6 +654,7 @@ def test_the_work_folder_may_be_missing_where_nothing_has_to_be_installed() -> N
     assert _made("folders", folders=task["vars"]["__github_runner_wanted"]["folders"]) == [
         "/var/lib/github-runner",
         "/var/lib/github-runner/work",
+        "/opt/github-runner",
     ]
     assert (
         "__github_runner_home in __github_runner_look.folders"

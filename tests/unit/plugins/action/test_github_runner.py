@@ -87,7 +87,7 @@ def _found(**changes: Any) -> dict[str, Any]:
         "service": UNIT,
         "units": [UNIT],
         "unit": LISTENING,
-        "told_user": "runner",
+        "overrides": [],
         "listeners": [8],
         "workers": [],
         "heard": True,
@@ -345,8 +345,8 @@ def test_a_clock_may_be_a_little_off(world: World) -> None:
             "github_runner_user is runner, as whom b.service runs, a runner in another",
         ),
         (
-            {"unit": {**LISTENING, "User": ""}},
-            f"a file in /etc/systemd/system/{UNIT}.d has the unit run as root; remove it",
+            {"overrides": ["/etc/a.service.d/b.conf"]},
+            "/etc/a.service.d/b.conf has the runner's unit run as somebody else than runner",
         ),
     ],
 )
@@ -359,7 +359,7 @@ def test_a_device_on_which_it_cannot_be_is_refused(
 
 
 def test_one_that_was_installed_by_hand_for_another_user_is_taken_over(world: World) -> None:
-    world.found = _found(unit={**LISTENING, "User": "pi"}, told_user="pi")
+    world.found = _found(unit={**LISTENING, "User": "pi"})
     assert world.run()["actions"] == ["uninstall_service", "install_service", "start"]
 
 
@@ -373,6 +373,8 @@ def test_a_step_that_breaks_is_told(world: World) -> None:
     world.registered = None
     world.answers["uninstall_service"] = {"failed": True}
     assert world.run()["msg"] == "uninstall_service: it has failed; -vvv shows how"
+    # What was held goes on.
+    assert world.names == ["hold", "uninstall_service", "release"]
 
 
 def test_a_step_that_fails_is_told_with_its_name(world: World) -> None:
@@ -618,6 +620,28 @@ def test_who_is_busy_is_told_by_the_name_that_it_has_so_far(world: World) -> Non
     assert world.run(name="attic")["msg"].startswith("pi is busy with a job, and has been for")
 
 
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "a\nb"])
+def test_what_a_job_has_written_for_a_name_is_not_shown(world: World, name: str) -> None:
+    world.found = _found(configuration={**CONFIGURED, "name": name})
+    world.answers["hold"] = {"busy": True}
+    assert world.run()["msg"].startswith("pi is busy with a job, and has been for")
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [({"name": "attic"}, ""), ({"url": f"{URL}-old"}, f"{URL}-old: ")],
+)
+def test_one_that_has_another_name_or_place_is_asked_for_by_its_id(
+    world: World, said: dict[str, Any], where: str
+) -> None:
+    world.found = _found(configuration={**CONFIGURED, **said})
+    world.registered = None
+    world.there = replace(REGISTERED, busy=True)
+    assert "is busy with a job, and has been for 0 s" in world.run()["msg"]
+    assert world.names == []
+    assert f"{where}runner_by_id 7" in world.asked
+
+
 def test_a_job_that_github_has_not_told_of_yet_is_seen_on_the_device(world: World) -> None:
     world.found = _found(version="2.328.0")
     world.answers["hold"] = {"busy": True}
@@ -671,7 +695,7 @@ def test_what_runs_is_started_again_by_the_same_step_that_puts_a_version_in_plac
     world.found = _found(version="2.328.0")
     world.answers["upgrade"] = "no space left"
     assert world.run()["msg"] == "upgrade: no space left"
-    assert world.names == ["stage", "hold", "upgrade"]
+    assert world.names == ["stage", "hold", "upgrade", "release"]
     options = world.steps[-1][1]
     assert (options["version"], options["starts"]) == ("2.336.0", True)
 
@@ -693,7 +717,7 @@ def test_when_it_cannot_be_registered_anew_that_is_told(world: World) -> None:
     world.answers["reconfigure"] = "no"
     assert world.run()["msg"] == "reconfigure: no"
     # The step itself puts back what was before.
-    assert world.names == ["hold", "reconfigure"]
+    assert world.names == ["hold", "reconfigure", "release"]
 
 
 # A registration token, which is good for an hour.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -171,9 +172,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     def fchown(folder: int, _uid: int, _gid: int) -> None:
         host.given.append(os.readlink(f"/proc/self/fd/{folder}"))
 
-    def chown(name: str, _uid: int, _gid: int, *, dir_fd: int, follow_symlinks: bool) -> None:
-        assert not follow_symlinks
-        host.given.append(os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), name))
+    def chown(path: str, _uid: int, _gid: int) -> None:
+        # Of what was looked at, by no name that may be another's by now.
+        assert path.startswith("/proc/self/fd/")
+        host.given.append(os.readlink(path))
 
     # Whoever runs the tests owns all of it.
     monkeypatch.setattr(os, "chown", chown)
@@ -928,20 +930,32 @@ def test_what_somebody_has_added_to_a_service_stays(host: Host) -> None:
     assert not (host.units / UNIT).exists()
 
 
-def test_a_service_that_would_run_as_somebody_else_is_not_installed(host: Host) -> None:
-    host.show(User="nobody")
-    with pytest.raises(StepError, match=rf"^a file in .*{UNIT}\.d has the unit run as nobody; rem"):
-        host.runner().install_service()
-    assert list(host.units.iterdir()) == []
-    assert host.told == ["daemon-reload"]
+@pytest.mark.parametrize("there", [True, False])
+def test_who_has_a_service_run_as_somebody_else_is_found(host: Host, there: bool) -> None:
+    if there:
+        host.serve()
+    folder = host.units / f"{UNIT}.d"
+    folder.mkdir()
+    (folder / "a.conf").write_text(f"[Service]\nNice=3\nUser={USER}\n")
+    assert host.runner().overrides() == []
+    (folder / "b.conf").write_text("[Service]\nUser=nobody\n")
+    (folder / "c.conf").write_text("[Service]\nUser=\n")
+    (folder / DROP_IN).write_text("[Service]\nUser=nobody\n")
+    assert host.runner().overrides() == [str(folder / "b.conf"), str(folder / "c.conf")]
 
 
 @pytest.mark.usefixtures("stranger")
-def test_nothing_is_stopped_where_the_folder_cannot_be_the_user_s(host: Host) -> None:
+def test_nothing_is_stopped_where_the_folder_cannot_be_the_user_s(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host.serve()
-    (host.folder / "what is others'").touch()
+
+    def chown(_path: str, _uid: int, _gid: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "chown", chown)
     for step in (host.runner().uninstall_service, host.runner().reconfigure):
-        with pytest.raises(StepError, match="runner holds what is not the runner's; allowed is"):
+        with pytest.raises(StepError, match=r"runner cannot be given to .*: .*Read-only file sys"):
             step()
     assert host.told == []
     assert (host.units / UNIT).exists()
@@ -1012,15 +1026,38 @@ def test_settings_are_as_they_are_wanted_and_then_nothing_differs(host: Host) ->
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o777, 0o2750])
-def test_its_folders_are_closed_to_others(host: Host, mode: int) -> None:
+def test_its_folder_is_closed_to_others(host: Host, mode: int) -> None:
     runner = host.runner()
     runner.settings()
-    for top in (host.folder, host.work):
-        top.chmod(mode)
-        assert runner.differs() == [f"{top} (owner or mode)"]
-        runner.settings()
-        assert runner.differs() == []
-        assert stat.S_IMODE(top.stat().st_mode) == 0o750
+    host.folder.chmod(mode)
+    assert runner.differs() == [f"{host.folder} (owner or mode)"]
+    runner.settings()
+    assert runner.differs() == []
+    assert stat.S_IMODE(host.folder.stat().st_mode) == 0o750
+    # That of jobs may be on a disk that knows no modes.
+    host.work.chmod(0o755)
+    assert runner.differs() == []
+
+
+@pytest.mark.parametrize("name", [".service", ".runner", ".staged"])
+def test_a_closed_folder_that_a_job_has_put_in_the_way_goes(host: Host, name: str) -> None:
+    host.serve()
+    (host.folder / name).unlink(missing_ok=True)
+    inner = host.folder / name / "a/b"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        folder.chmod(0)
+    host.runner()._remove_inside(name)
+    assert not (host.folder / name).exists()
+
+
+def test_a_tree_that_is_too_deep_stops_nothing(host: Host) -> None:
+    # A path so long can be made only step by step.
+    deep = "cd runner; for i in $(seq 1200); do mkdir d && cd -P d || exit 1; done"
+    subprocess.run(["bash", "-c", deep], cwd=host.folder.parent, check=True)
+    host.runner()._give(host.folder)
+    host.runner()._remove_inside("d")
+    assert not (host.folder / "d").exists()
 
 
 def test_files_of_the_runner_are_its_user_s_alone(host: Host) -> None:
