@@ -631,19 +631,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _is_busy(self) -> bool:
         """Whether GitHub says that this device has a job."""
-        if self._said and not (self._is_here(self._said["url"]) and self._is_called()):
-            # It is another runner's name so far; where that cannot be asked, the device is.
+        said = self._said
+        if not said:
+            return False
+        if self._is_here(said["url"]) and said["name"] == self._wanted["name"]:
+            registered = self._registered()
+        else:
+            # So far it has another name or place; where that cannot be asked, the device is.
             try:
-                registered = self._related(self._said["url"]).runner_by_id(self._said["id"])
+                registered = self._related(said["url"]).runner_by_id(said["id"])
             except (ValueError, _github.GitHubError):
                 return False
-        else:
-            registered = self._registered()
-        return bool(registered and registered.id == self._said.get("id") and registered.busy)
-
-    def _is_called(self) -> bool:
-        """Whether the runner has the name that is wanted, so far."""
-        return bool(self._said["name"] == self._wanted["name"])
+        return bool(registered and registered.id == said["id"] and registered.busy)
 
     def _config(self, replaces: bool) -> list[str]:
         """Return the arguments of config.sh."""

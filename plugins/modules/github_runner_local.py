@@ -392,13 +392,10 @@ class Runner:
                 names.append(f"{path} (owner and mode)")
         if self.unit() and not self._has_wrapper():
             names.append(str(self.folder / "runsvc.sh"))
-        tops = (self.folder, Path(self.options["work_folder"]))
-        names += [
-            f"{top} (owner or mode)"
-            for top in tops
-            if (top != self.folder or top.exists())
-            and not (self._owns(top) and (top != self.folder or self._is_closed()))
-        ]
+        if self.folder.exists() and not (self._owns(self.folder) and self._is_closed()):
+            names.append(f"{self.folder} (owner or mode)")
+        if not self._owns(work := Path(self.options["work_folder"])):
+            names.append(f"{work} (owner)")
         return names
 
     def _has_wrapper(self) -> bool:
