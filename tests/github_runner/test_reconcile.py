@@ -220,8 +220,8 @@ TO_BE_PRESENT = (
     Case(
         "deleted at GitHub, and a job has put a closed folder in the place of .service",
         ("none", "right", "none", "deaf"),
-        f"rm .service; install --directory --owner={USER} .service; cd .service;"
-        f" install --directory --owner={USER} --mode=0 a",
+        f"rm .service; install --directory --owner={USER} .service .service/a .service/a/b;"
+        " chmod 0 .service/a",
         "deleted",
     ),
     Case("the name is another's, offline", ("other", "right", "named", "deaf"), at_github="taken"),
