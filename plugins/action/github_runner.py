@@ -633,7 +633,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Whether GitHub says that this device has a job."""
         said = self._said
         if not said:
-            return False
+            # What listens here has lost its files: whose the name is shows once that is stopped.
+            registered = self._registered()
+            return bool(registered and registered.busy)
         if self._is_here(said["url"]) and said["name"] == self._wanted["name"]:
             registered = self._registered()
         else:

@@ -672,6 +672,20 @@ def test_a_job_is_waited_for_before_a_step(world: World) -> None:
     assert world.names[:5] == ["stage", "hold", "release", "hold", "upgrade"]
 
 
+@pytest.mark.parametrize("configuration", [None, {}])
+def test_a_listener_that_has_lost_its_files_is_stopped_only_when_github_says_that_it_is_free(
+    world: World, configuration: dict[str, Any] | None
+) -> None:
+    world.found = _found(configuration=configuration)
+    world.registered = replace(REGISTERED, busy=True)
+    assert "pi is busy with a job" in world.run()["msg"]
+    assert world.names == []
+    # And not if it does not say.
+    world.looks = [REGISTERED, REGISTERED, GitHubError("away")]
+    assert "away" in world.run()["msg"]
+    assert world.names == ["hold", "release"]
+
+
 def test_a_job_of_another_machine_by_the_name_is_not_waited_for(world: World) -> None:
     world.found = _found(configuration={**CONFIGURED, "id": 6}, differs=["/opt/runner/.env"])
     world.registered = replace(REGISTERED, online=False, busy=True)

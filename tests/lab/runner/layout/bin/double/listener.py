@@ -155,7 +155,7 @@ class Session:
         """
         for attempt in range(_SESSION_TRIES):
             try:
-                self._id = str(self._ask("POST", f"{self._agent}/session")["session"])
+                self._ask("POST", f"{self._agent}/session", once=self._open)
             except RefusedError as error:
                 if error.status == 403:
                     raise FailedError(
@@ -170,6 +170,16 @@ class Session:
             else:
                 return
         raise FailedError(f"Failed to create session. {_CONFLICT}", SESSION_CONFLICT)
+
+    def _open(self, service: Service, *request: Any) -> dict[str, Any]:
+        """Ask for the session, and know it before this ends: who knows none cannot end it."""
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        try:
+            answer = service.call(*request)
+            self._id = str(answer["session"])
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        return answer
 
     def next_job(self) -> dict[str, Any]:
         """Wait for a job.
@@ -218,8 +228,20 @@ class Session:
             except github.TROUBLE as error:
                 print(error, file=sys.stderr)
 
-    def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        once: Callable[..., dict[str, Any]] = Service.call,
+    ) -> dict[str, Any]:
         """Ask GitHub, again if its token has run out.
+
+        Args:
+            method: the HTTP method.
+            path: what is asked for.
+            body: what to send.
+            once: how a service is asked, if not only by its own method.
 
         Raises:
             FailedError: GitHub does not know the runner.
@@ -238,12 +260,12 @@ class Session:
 
         service = self._service = self._service or self._retrying(logged_in)
         try:
-            return self._retrying(lambda: service.call(method, path, body))
+            return self._retrying(lambda: once(service, method, path, body))
         except RefusedError as error:
             if error.status != 401:
                 raise
         service = self._service = self._retrying(logged_in)
-        return self._retrying(lambda: service.call(method, path, body))
+        return self._retrying(lambda: once(service, method, path, body))
 
     def _retrying(self, ask: Callable[[], T]) -> T:
         """Return what a call returns; while there is trouble with the connection, try again."""
