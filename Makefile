@@ -5,7 +5,8 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (
 DEMO ?= demo
 # The longest first, so that none of them is the last to begin; in `make test` with the browser beside the first of
 # them, which makes the images of the devices that the others would wait for.
-DEVICES := molecule-default+molecule-github_runner+deployment+molecule-camera_app+image-test+bootstrap
+FIRST := molecule-github_runner
+DEVICES := molecule-docker_boot+molecule-default+deployment+molecule-camera_app+image-test+bootstrap
 VENV := .cache/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -28,7 +29,7 @@ demo-down:  ## Remove all that the demo made
 	@if [ -e $(READY) ]; then $(BIN)/python -m tests.lab demo-down $(DEMO); else echo "There is no demo here."; fi
 
 test: $(READY)  ## Every check, with a summary at the end
-	@$(BIN)/python -m tests.run lint+unit server molecule-docker_boot+browser+$(DEVICES)+demo-test+sanity+galaxy
+	@$(BIN)/python -m tests.run lint+unit server $(FIRST)+browser+$(DEVICES)+demo-test+sanity+galaxy
 
 quick: $(READY)  ## The checks that take no time: lint and unit
 	@$(BIN)/python -m tests.run lint+unit
@@ -75,7 +76,7 @@ demo-test: $(READY)  ## make demo and make demo-down, as a user runs them
 
 devices: $(READY)  ## The next seven, three at a time, on simulated devices
 	python -m tests.lab chromium
-	@$(BIN)/python -m tests.run molecule-docker_boot+$(DEVICES)
+	@$(BIN)/python -m tests.run $(FIRST)+$(DEVICES)
 
 molecule-%: $(READY)  ## One of Molecule's scenarios: default, camera_app, docker_boot or github_runner
 	python -m tests.lab chromium
