@@ -258,6 +258,20 @@ def test_nothing_that_ends_the_listener_is_done_while_a_job_runs(pi: Pi) -> None
     assert pi.listener != listener
 
 
+def test_a_job_is_not_ended_whose_runner_has_lost_its_files(pi: Pi) -> None:
+    listener = pi.listener
+    with long_job(pi):
+        pi.run(f"cd {FOLDER}; rm .runner .credentials")
+        for state in ("present", "absent"):
+            run = pi.apply(tasks="runner", drain_seconds=0, state=state)
+            assert not run.went_well
+            assert f"{PI} is busy with a job, and has been for 0 s" in run.output
+            assert pi.listener == listener
+    run = pi.apply()
+    assert run.went_well, run.output
+    assert pi.is_listening
+
+
 # What is cut off.
 
 
